@@ -1,0 +1,322 @@
+//! The latest state of one tenant's fleet, in memory.
+//!
+//! Values are placed by the time they were measured: late data never moves a value back. It is filled
+//! from the store once at start and from live messages and stored alarms after that; it forgets
+//! everything with the process. Its size is bounded by the catalogues (see the protocol's limits) and
+//! by [`ALARMS_PER_GATEWAY_MAX`].
+
+mod machine;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use plant_model::{AlarmId, AlarmPriority, AlarmTransition, GatewayId, MachineId, Sample, TagId, Timestamp};
+use protocol::{Catalogue, CatalogueMachine, Epoch, Live, SeriesId};
+
+use crate::{AlarmRow, GatewayLatest};
+use machine::Latest;
+pub use machine::{LinkState, MachineState};
+
+/// Alarms remembered of one gateway: every alarm of a full catalogue once, ten times over for history
+/// that arrives out of order would be wasteful; beyond it those that are over are forgotten first.
+const ALARMS_PER_GATEWAY_MAX: usize = 10_000;
+
+/// Whether a gateway is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    Online,
+    /// It is not, or was not heard of since the start.
+    Offline,
+}
+
+/// New values of one machine, and its link.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MachineUpdate {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// The machine.
+    pub machine: MachineId,
+    /// The time of the newest of the values; of the message when there is none.
+    pub at: Timestamp,
+    /// The values that are new, the newest of each tag.
+    pub values: Vec<(TagId, Sample)>,
+    /// The link.
+    pub link: LinkState,
+}
+
+/// A machine as it is now.
+#[derive(Debug, Clone)]
+pub struct MachineView<'a> {
+    /// The gateway.
+    pub gateway: &'a GatewayId,
+    /// Its name, tags and alarms.
+    pub definition: &'a CatalogueMachine,
+    /// The newest sample of each tag of the definition, in its order.
+    pub latest: Vec<Option<&'a Sample>>,
+    /// Whether the gateway reaches it; unknown while the gateway itself is not connected.
+    pub link: LinkState,
+    /// Its state, where a tag says it and can be trusted.
+    pub state: Option<MachineState>,
+    /// Since when; `None` when no sample of the state is known.
+    pub state_since: Option<Timestamp>,
+    /// The time of its newest sample.
+    pub last_sample_at: Option<Timestamp>,
+    /// Its active alarms.
+    pub active_alarms: usize,
+    /// The most urgent of them.
+    pub worst_priority: Option<AlarmPriority>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AlarmNow {
+    occurrence: u64,
+    decided_at: Timestamp,
+    active: bool,
+    priority: AlarmPriority,
+}
+
+#[derive(Debug)]
+struct Gateway {
+    presence: Presence,
+    heard_at: Option<Timestamp>,
+    catalogue: Arc<Catalogue>,
+    /// Series to the positions of its machine and its tag in the catalogue.
+    series: HashMap<SeriesId, (usize, usize)>,
+    /// In the order of the catalogue.
+    machines: Vec<Latest>,
+    alarms: BTreeMap<(MachineId, AlarmId), AlarmNow>,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            presence: Presence::Offline,
+            heard_at: None,
+            catalogue: Arc::new(Catalogue { epoch: Epoch::from_u64(0), machines: Vec::new() }),
+            series: HashMap::new(),
+            machines: Vec::new(),
+            alarms: BTreeMap::new(),
+        }
+    }
+}
+
+/// The latest state of one tenant's fleet.
+#[derive(Debug, Default)]
+pub struct LiveView {
+    gateways: BTreeMap<GatewayId, Gateway>,
+}
+
+impl LiveView {
+    /// A view that knows nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes over what the store knew of a gateway.
+    pub fn restore(&mut self, latest: &GatewayLatest) {
+        self.apply_catalogue(&latest.gateway, Arc::clone(&latest.catalogue));
+        let gateway = self.gateway_mut(&latest.gateway);
+        for entry in &latest.samples {
+            if let Some((machine, tag)) = gateway.series.get(&entry.series).copied() {
+                gateway.take(machine, tag, &entry.sample, entry.unchanged_since);
+            }
+        }
+    }
+
+    /// Takes over an alarm that the store says is active.
+    pub fn restore_alarm(&mut self, row: &AlarmRow) {
+        let now = AlarmNow {
+            occurrence: row.key.occurrence,
+            decided_at: row.decided_at,
+            active: row.active,
+            priority: row.priority,
+        };
+        self.gateway_mut(&row.key.gateway).note_alarm(&row.key.machine, &row.key.alarm, now);
+    }
+
+    /// A gateway connected or disconnected. Answers whether that is news.
+    pub fn set_presence(&mut self, gateway: &GatewayId, presence: Presence, at: Timestamp) -> bool {
+        let entry = self.gateway_mut(gateway);
+        entry.heard_at = entry.heard_at.max(Some(at));
+        std::mem::replace(&mut entry.presence, presence) != presence
+    }
+
+    /// Something came from a gateway.
+    pub fn heard_from(&mut self, gateway: &GatewayId, at: Timestamp) {
+        let entry = self.gateway_mut(gateway);
+        entry.heard_at = entry.heard_at.max(Some(at));
+    }
+
+    /// What the gateway is configured to read. Values of tags that stay are kept; a new epoch forgets the
+    /// alarms, whose state went with the old store file of the gateway.
+    pub fn apply_catalogue(&mut self, gateway: &GatewayId, catalogue: Arc<Catalogue>) {
+        self.gateway_mut(gateway).adopt(catalogue);
+    }
+
+    /// Takes a live message and answers what is new. Series that the catalogue does not know are left out.
+    pub fn apply_live(&mut self, gateway: &GatewayId, live: &Live) -> Vec<MachineUpdate> {
+        let entry = self.gateway_mut(gateway);
+        let mut values: BTreeMap<usize, BTreeMap<usize, Sample>> = BTreeMap::new();
+        for block in &live.latest {
+            let Some((machine, tag)) = entry.series.get(&block.series).copied() else { continue };
+            for sample in &block.samples {
+                if entry.take(machine, tag, sample, sample.timestamp()) {
+                    values.entry(machine).or_default().insert(tag, sample.clone());
+                }
+            }
+        }
+        for link in &live.links {
+            if let Some(machine) = entry.set_link(&link.machine, LinkState::from_live(link)) {
+                values.entry(machine).or_default();
+            }
+        }
+        let update = |(machine, tags)| entry.update(gateway, live.at, machine, tags);
+        values.into_iter().filter_map(update).collect()
+    }
+
+    /// Takes transitions that were stored for the first time.
+    pub fn apply_transitions(&mut self, gateway: &GatewayId, transitions: &[AlarmTransition]) {
+        let entry = self.gateway_mut(gateway);
+        for t in transitions {
+            let now = AlarmNow {
+                occurrence: t.occurrence,
+                decided_at: t.decided_at,
+                active: t.to.is_active(),
+                priority: t.priority,
+            };
+            entry.note_alarm(&t.machine, &t.alarm, now);
+        }
+    }
+
+    /// Whether a gateway is connected, and when something last came from it.
+    #[must_use]
+    pub fn presence(&self, gateway: &GatewayId) -> (Presence, Option<Timestamp>) {
+        self.gateways.get(gateway).map_or((Presence::Offline, None), |g| (g.presence, g.heard_at))
+    }
+
+    /// The catalogue of a gateway, once it is known.
+    #[must_use]
+    pub fn catalogue(&self, gateway: &GatewayId) -> Option<&Arc<Catalogue>> {
+        self.gateways.get(gateway).map(|g| &g.catalogue)
+    }
+
+    /// The machines of all gateways, by gateway and in the order of the catalogue.
+    pub fn machines(&self) -> impl Iterator<Item = MachineView<'_>> {
+        self.gateways.iter().flat_map(|(id, g)| (0..g.machines.len()).filter_map(|i| g.view(id, i)))
+    }
+
+    /// One machine.
+    #[must_use]
+    pub fn machine(&self, gateway: &GatewayId, machine: &MachineId) -> Option<MachineView<'_>> {
+        let (id, entry) = self.gateways.get_key_value(gateway)?;
+        entry.view(id, entry.position(machine)?)
+    }
+
+    /// Active alarms of the tenant.
+    #[must_use]
+    pub fn active_alarms(&self) -> usize {
+        self.gateways.values().flat_map(|g| g.alarms.values()).filter(|a| a.active).count()
+    }
+
+    fn gateway_mut(&mut self, gateway: &GatewayId) -> &mut Gateway {
+        self.gateways.entry(gateway.clone()).or_default()
+    }
+}
+
+impl Gateway {
+    fn position(&self, machine: &MachineId) -> Option<usize> {
+        self.catalogue.machines.iter().position(|m| m.id == *machine)
+    }
+
+    fn adopt(&mut self, catalogue: Arc<Catalogue>) {
+        if self.catalogue.epoch != catalogue.epoch {
+            self.alarms.clear();
+        }
+        let machines = catalogue.machines.iter().map(|new| {
+            let old = self
+                .position(&new.id)
+                .and_then(|i| Some((self.catalogue.machines.get(i)?, self.machines.get(i)?)));
+            Latest::adopt(new, old)
+        });
+        self.machines = machines.collect();
+        let positions = catalogue.machines.iter().enumerate().flat_map(|(machine, definition)| {
+            definition.tags.iter().enumerate().map(move |(tag, t)| (t.series, (machine, tag)))
+        });
+        self.series = positions.collect();
+        self.catalogue = catalogue;
+    }
+
+    fn take(&mut self, machine: usize, tag: usize, sample: &Sample, since: Timestamp) -> bool {
+        let role = self.catalogue.machines[machine].tags[tag].role;
+        self.machines[machine].take(tag, role, sample, since)
+    }
+
+    /// Answers the position of the machine when its link changed.
+    fn set_link(&mut self, machine: &MachineId, link: LinkState) -> Option<usize> {
+        let position = self.position(machine)?;
+        let latest = self.machines.get_mut(position)?;
+        (std::mem::replace(&mut latest.link, link) != latest.link).then_some(position)
+    }
+
+    fn note_alarm(&mut self, machine: &MachineId, alarm: &AlarmId, now: AlarmNow) {
+        let key = (machine.clone(), alarm.clone());
+        if !self.alarms.contains_key(&key) && self.alarms.len() >= ALARMS_PER_GATEWAY_MAX {
+            self.alarms.retain(|_, a| a.active);
+            if self.alarms.len() >= ALARMS_PER_GATEWAY_MAX {
+                return;
+            }
+        }
+        let known = self.alarms.entry(key).or_insert(now);
+        // An activation and its end may be decided in the same instant; the end is the later one.
+        let order = |a: &AlarmNow| (a.occurrence, a.decided_at, !a.active);
+        if order(&now) >= order(known) {
+            *known = now;
+        }
+    }
+
+    fn update(
+        &self,
+        gateway: &GatewayId,
+        at: Timestamp,
+        machine: usize,
+        tags: BTreeMap<usize, Sample>,
+    ) -> Option<MachineUpdate> {
+        let definition = self.catalogue.machines.get(machine)?;
+        let newest = tags.values().map(Sample::timestamp).max();
+        let values = tags
+            .into_iter()
+            .filter_map(|(tag, s)| Some((definition.tags.get(tag)?.definition.id.clone(), s)));
+        Some(MachineUpdate {
+            gateway: gateway.clone(),
+            machine: definition.id.clone(),
+            at: newest.unwrap_or(at),
+            values: values.collect(),
+            link: self.machines.get(machine)?.link.clone(),
+        })
+    }
+
+    fn view<'a>(&'a self, id: &'a GatewayId, machine: usize) -> Option<MachineView<'a>> {
+        let definition = self.catalogue.machines.get(machine)?;
+        let latest = self.machines.get(machine)?;
+        let active = || self.alarms.iter().filter(|((m, _), a)| *m == definition.id && a.active);
+        Some(MachineView {
+            gateway: id,
+            definition,
+            latest: latest.samples.iter().map(Option::as_ref).collect(),
+            link: match self.presence {
+                Presence::Online => latest.link.clone(),
+                Presence::Offline => LinkState::Unknown,
+            },
+            state: latest.state.and_then(|(state, _)| state),
+            state_since: latest.state.map(|(_, since)| since),
+            last_sample_at: latest.samples.iter().flatten().map(Sample::timestamp).max(),
+            active_alarms: active().count(),
+            worst_priority: active().map(|(_, a)| a.priority).max(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+/**
+ * The shapes of `/api/v1`. Everything the dashboard knows about the wire is in this module.
+ * Instants are RFC 3339 UTC texts unless a name or comment says milliseconds.
+ */
+
+export type Instant = string;
+export type Role = "platform-operator" | "manager";
+export type Priority = "low" | "medium" | "high" | "critical";
+export type MachineState = "running" | "idle" | "down" | "setup";
+export type Link = "up" | "down" | "unknown";
+export type DataType = "bool" | "int" | "float" | "text";
+export type TagValue = boolean | number | string | null;
+export type AlarmKind = "high_high" | "high" | "low" | "low_low";
+export type AlarmState = "UNACK" | "NORM";
+export type TransitionCause = "raised" | "returned_to_normal";
+export type StreamId = "alarm" | "telemetry" | "diagnostic";
+
+export interface Page<T> {
+  items: T[];
+}
+
+export interface CursorPage<T> extends Page<T> {
+  next_cursor: string | null;
+}
+
+export interface Session {
+  username: string;
+  display_name: string;
+  role: Role;
+  tenants: { id: string; name: string }[];
+}
+
+export interface Tenant {
+  id: string;
+  name: string;
+  gateways: number;
+  machines: number;
+  active_alarms: number;
+}
+
+export interface Gateway {
+  id: string;
+  online: boolean;
+  last_seen_at: Instant | null;
+  agent_version: string | null;
+  epoch: string | null;
+  machines: number;
+}
+
+export interface Headline {
+  tag: string;
+  name: string;
+  unit: string;
+  value: TagValue;
+  quality: string;
+  at: Instant | null;
+}
+
+export interface Machine {
+  gateway: string;
+  id: string;
+  name: string;
+  kind: string;
+  protocol: string;
+  link: Link;
+  state: MachineState | null;
+  state_since: Instant | null;
+  last_sample_at: Instant | null;
+  active_alarms: number;
+  worst_priority: Priority | null;
+  headline: Headline[];
+}
+
+export interface Latest {
+  value: TagValue;
+  quality: string;
+  good: boolean;
+  at: Instant;
+}
+
+export interface Tag {
+  id: string;
+  name: string;
+  unit: string;
+  data_type: DataType;
+  latest: Latest | null;
+}
+
+export interface AlarmDefinition {
+  id: string;
+  tag: string;
+  kind: AlarmKind;
+  limit: number;
+  deadband: number;
+  priority: Priority;
+  message: string;
+}
+
+export interface MachineDetail extends Machine {
+  tags: Tag[];
+  alarms: AlarmDefinition[];
+}
+
+export interface SampleSeries {
+  tag: string;
+  unit: string;
+  data_type: DataType;
+  downsampled: boolean;
+  /** Milliseconds since 1970, ascending. */
+  times: number[];
+  /** One per time; null is a sample of bad quality. */
+  values: TagValue[];
+  /** Runs: from this index on, this quality. Absent when all are good. */
+  qualities?: [number, string][];
+  min?: (number | null)[];
+  max?: (number | null)[];
+}
+
+export interface Samples {
+  start: Instant;
+  end: Instant;
+  series: SampleSeries[];
+  truncated: boolean;
+}
+
+export interface Alarm {
+  gateway: string;
+  machine: string;
+  alarm: string;
+  tag: string;
+  occurrence: number;
+  state: AlarmState;
+  active: boolean;
+  priority: Priority;
+  message: string;
+  limit: number;
+  value: TagValue;
+  raised_at: Instant;
+  returned_at: Instant | null;
+  decided_at: Instant;
+}
+
+export interface Transition {
+  gateway: string;
+  machine: string;
+  alarm: string;
+  tag: string;
+  occurrence: number;
+  from: AlarmState;
+  to: AlarmState;
+  cause: TransitionCause;
+  priority: Priority;
+  message: string;
+  value: TagValue;
+  limit: number;
+  value_at: Instant;
+  decided_at: Instant;
+  stored_at: Instant;
+}
+
+export interface LedgerGap {
+  first: number;
+  last: number;
+  samples: number;
+  reason: string;
+}
+
+export interface LedgerDropped {
+  samples: number;
+  reason: string;
+  from: Instant;
+  to: Instant;
+}
+
+export interface Ledger {
+  gateway: string;
+  /** null for messages that named none. */
+  epoch: string | null;
+  stream: StreamId;
+  committed_through: number;
+  received: number;
+  stored: number;
+  duplicate: number;
+  rejected: { reason: string; count: number }[];
+  samples_stored: number;
+  bytes_received: number;
+  gaps: LedgerGap[];
+  /** Samples that were lost before they became a batch; in the telemetry stream's row. */
+  dropped: LedgerDropped[];
+  last_received_at: Instant | null;
+}
+
+/** `event: values` of the live stream: the latest values of one machine. */
+export interface ValuesEvent {
+  gateway: string;
+  machine: string;
+  /** Milliseconds since 1970. */
+  at: number;
+  link: Link;
+  values: Record<string, TagValue>;
+  /** Quality of the tags that are not good. */
+  bad?: Record<string, string>;
+}
+
+/** `event: gateway` of the live stream. */
+export interface GatewayEvent {
+  gateway: string;
+  online: boolean;
+}
+
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  detail?: string;
+  instance?: string;
+  errors?: { pointer: string; detail: string }[];
+}

@@ -1,0 +1,52 @@
+import type { Alarm, AlarmDefinition, MachineDetail } from "../api/types";
+import { limitSign } from "../lib/alarms";
+import { formatDuration, formatLimit, parseInstant, unitLabel } from "../lib/format";
+import { useNow } from "../lib/useNow";
+import { t } from "../text";
+import { DataTable, type TableColumn } from "./DataTable";
+import { PriorityMark } from "./PriorityMark";
+
+interface Row {
+  definition: AlarmDefinition;
+  active: Alarm | undefined;
+  tagName: string;
+  unit: string;
+}
+
+const columns: TableColumn<Row>[] = [
+  {
+    id: "priority",
+    header: t.machine.priority,
+    cell: ({ definition, active }) => <PriorityMark priority={definition.priority} active={active !== undefined} />,
+  },
+  { id: "alarm", header: t.machine.alarm, cell: ({ definition }) => definition.message },
+  {
+    id: "condition",
+    header: t.machine.condition,
+    cell: ({ definition, tagName, unit }) =>
+      `${tagName} ${limitSign(definition.kind)} ${formatLimit(definition.limit)} ${unit}`.trim(),
+  },
+  { id: "deadband", header: t.machine.deadband, numeric: true, cell: ({ definition }) => formatLimit(definition.deadband) },
+  { id: "status", header: t.machine.status, cell: ({ active }) => <Status active={active} /> },
+];
+
+function Status({ active }: { active: Alarm | undefined }) {
+  const now = useNow();
+  const raised = parseInstant(active?.raised_at);
+  if (active === undefined) return <span className="dim">{t.machine.normal}</span>;
+  return <strong>{t.machine.active(formatDuration(now - (raised ?? now)))}</strong>;
+}
+
+export function MachineAlarms({ machine, active }: { machine: MachineDetail; active: Alarm[] }) {
+  if (machine.alarms.length === 0) return <p className="panel dim">{t.machine.noAlarms}</p>;
+  const rows = machine.alarms.map((definition): Row => {
+    const tag = machine.tags.find((each) => each.id === definition.tag);
+    return {
+      definition,
+      active: active.find((each) => each.active && each.alarm === definition.id),
+      tagName: tag?.name ?? definition.tag,
+      unit: unitLabel(tag?.unit ?? ""),
+    };
+  });
+  return <DataTable label={t.machine.alarms} columns={columns} rows={rows} rowKey={(row) => row.definition.id} />;
+}

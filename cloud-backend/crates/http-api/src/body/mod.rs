@@ -1,0 +1,38 @@
+//! The bodies of the API: what travels, and how it is made of the vocabulary. Every name here is part of
+//! the contract with callers; the OpenAPI document is generated from these types.
+
+mod alarm;
+mod event;
+mod ledger;
+mod machine;
+mod sample;
+mod session;
+mod value;
+
+pub(crate) use alarm::{Alarm, AlarmDefinition, Priority, Transition};
+pub(crate) use event::{GatewayEvent, ResyncEvent, ValuesEvent};
+pub(crate) use ledger::Ledger;
+pub(crate) use machine::{Gateway, Link, Machine, MachineDetail};
+pub(crate) use sample::Samples;
+pub(crate) use session::{Credentials, Role, Session, Tenant, TenantName};
+pub(crate) use value::{DataType, TagValue};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// All of a list that is short by nature.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct List<T> {
+    /// The entries.
+    pub(crate) items: Vec<T>,
+}
+
+/// One page of a long list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    /// The entries, newest first.
+    pub(crate) items: Vec<T>,
+    /// Fetches the next page as `cursor`; null at the end.
+    #[schema(required)]
+    pub(crate) next_cursor: Option<String>,
+}

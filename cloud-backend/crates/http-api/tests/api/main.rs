@@ -1,0 +1,6 @@
+//! The API over real HTTP, on a real store.
+
+mod access;
+mod openapi;
+mod reading;
+mod support;

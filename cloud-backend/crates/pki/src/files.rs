@@ -1,0 +1,96 @@
+//! The authority's two files: `ca.crt` and `ca.key` (mode 0600), both PEM.
+//!
+//! Each file is written beside its name, synced, and renamed, the key first. A crash therefore leaves
+//! nothing, a key without certificate, or both; the middle case is an error that a person resolves.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// The file with the authority's certificate.
+pub const CERTIFICATE_FILE: &str = "ca.crt";
+/// The file with the authority's private key.
+pub const KEY_FILE: &str = "ca.key";
+
+/// The content of both files.
+pub(crate) struct PemPair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// Where both files are.
+pub(crate) struct PairFiles {
+    directory: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl PairFiles {
+    pub(crate) fn in_directory(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            certificate: directory.join(CERTIFICATE_FILE),
+            key: directory.join(KEY_FILE),
+        }
+    }
+
+    /// Both files, or `None` when there are neither.
+    pub(crate) fn load(&self) -> Result<Option<PemPair>, Error> {
+        let incomplete = |present: &Path, missing: &Path| Error::Incomplete {
+            present: present.to_owned(),
+            missing: missing.to_owned(),
+        };
+        match (read_if_present(&self.certificate)?, read_if_present(&self.key)?) {
+            (Some(certificate), Some(key)) => Ok(Some(PemPair { certificate, key })),
+            (Some(_), None) => Err(incomplete(&self.certificate, &self.key)),
+            (None, Some(_)) => Err(incomplete(&self.key, &self.certificate)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    pub(crate) fn store(&self, pair: &PemPair) -> Result<(), Error> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
+            .map_err(failed("create directory", &self.directory))?;
+        self.write_whole(&self.key, &pair.key, 0o600)?;
+        self.write_whole(&self.certificate, &pair.certificate, 0o644)
+    }
+
+    fn write_whole(&self, path: &Path, content: &str, mode: u32) -> Result<(), Error> {
+        let partial = path.with_extension("partial");
+        write_synced(&partial, content, mode).map_err(failed("write", &partial))?;
+        fs::rename(&partial, path).map_err(failed("write", path))?;
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed("sync directory", &self.directory))
+    }
+}
+
+fn write_synced(path: &Path, content: &str, mode: u32) -> std::io::Result<()> {
+    // A left-over of an interrupted start could carry wider permissions: it is not written into.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()
+}
+
+fn read_if_present(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::File { action, path, source }
+}

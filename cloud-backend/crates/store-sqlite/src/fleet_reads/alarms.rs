@@ -1,0 +1,107 @@
+//! Alarms and their journal.
+
+use fleet::{AlarmFilter, AlarmKey, AlarmRow, Cursor, JournalRow};
+use plant_model::{AlarmState, AlarmTransition, Timestamp, TransitionCause};
+use rusqlite::{Connection, Row, params};
+
+use crate::codec::{Columns, rows};
+use crate::error::Fault;
+
+/// The columns that [`read_occurrence`] reads, of the table `occurrence` under the name `o`.
+pub(crate) const OCCURRENCE_COLUMNS: &str = "o.id, o.gateway, o.epoch, o.machine, o.alarm, o.occurrence, o.tag, \
+     o.state, o.active, o.priority, o.message, o.limit_value, o.value_type, o.value, o.raised_at, o.returned_at, \
+     o.decided_at, o.last_sequence, o.last_position";
+
+/// A row of the table and its number.
+pub(crate) fn read_occurrence(r: &Row<'_>) -> Result<(AlarmRow, i64), Fault> {
+    let alarm = AlarmRow {
+        key: AlarmKey {
+            gateway: r.parsed(1)?,
+            epoch: r.epoch(2)?,
+            machine: r.parsed(3)?,
+            alarm: r.parsed(4)?,
+            occurrence: r.count(5)?,
+        },
+        tag: r.parsed(6)?,
+        state: r.word(7, AlarmState::from_mnemonic)?,
+        active: r.get(8)?,
+        priority: r.priority(9)?,
+        message: r.text(10)?,
+        limit: r.parsed(11)?,
+        value: r.value(12)?,
+        raised_at: r.time(14)?,
+        returned_at: r.optional_time(15)?,
+        decided_at: r.time(16)?,
+        last: (r.sequence(17)?, r.position(18)?),
+    };
+    Ok((alarm, r.number(0)?))
+}
+
+/// The place before every row.
+const NEWEST: (i64, i64) = (i64::MAX, i64::MAX);
+
+fn place(before: Option<Cursor>) -> (i64, i64) {
+    before.map_or(NEWEST, |cursor| (cursor.at.micros(), cursor.id))
+}
+
+pub(super) fn occurrences(
+    c: &Connection,
+    filter: AlarmFilter,
+    limit: u32,
+    before: Option<Cursor>,
+) -> Result<Vec<(AlarmRow, Cursor)>, Fault> {
+    // An epoch that the gateway has left has no active alarms.
+    let current = "EXISTS (SELECT 1 FROM gateway g WHERE g.gateway = o.gateway AND g.epoch = o.epoch)
+                   OR NOT EXISTS (SELECT 1 FROM gateway g WHERE g.gateway = o.gateway)";
+    let wanted = match filter {
+        AlarmFilter::Active => format!("o.active = 1 AND ({current})"),
+        AlarmFilter::All => "TRUE".to_owned(),
+    };
+    let sql = format!(
+        "SELECT {OCCURRENCE_COLUMNS}, ({current}) FROM occurrence o
+         WHERE {wanted} AND (o.raised_at, o.id) < (?1, ?2)
+         ORDER BY o.raised_at DESC, o.id DESC LIMIT ?3"
+    );
+    let (at, id) = place(before);
+    rows(c, &sql, params![at, id, limit], |r| {
+        let (mut alarm, id) = read_occurrence(r)?;
+        alarm.active &= r.get::<_, bool>(19)?;
+        let cursor = Cursor { at: alarm.raised_at, id };
+        Ok((alarm, cursor))
+    })
+}
+
+pub(super) fn journal(c: &Connection, limit: u32, before: Option<Cursor>) -> Result<Vec<JournalRow>, Fault> {
+    let sql = "SELECT id, gateway, epoch, sequence, position, machine, alarm, tag, occurrence, from_state, to_state,
+                 cause, priority, value_type, value, limit_value, message, value_at, decided_at, stored_at
+               FROM journal WHERE (decided_at, id) < (?1, ?2) ORDER BY decided_at DESC, id DESC LIMIT ?3";
+    let (at, id) = place(before);
+    rows(c, sql, params![at, id, limit], read_journal)
+}
+
+fn read_journal(r: &Row<'_>) -> Result<JournalRow, Fault> {
+    let decided_at: Timestamp = r.time(18)?;
+    Ok(JournalRow {
+        gateway: r.parsed(1)?,
+        epoch: r.epoch(2)?,
+        sequence: r.sequence(3)?,
+        position: r.position(4)?,
+        transition: AlarmTransition {
+            machine: r.parsed(5)?,
+            alarm: r.parsed(6)?,
+            tag: r.parsed(7)?,
+            occurrence: r.count(8)?,
+            from: r.word(9, AlarmState::from_mnemonic)?,
+            to: r.word(10, AlarmState::from_mnemonic)?,
+            cause: r.word(11, TransitionCause::from_name)?,
+            priority: r.priority(12)?,
+            value: r.value(13)?,
+            limit: r.parsed(15)?,
+            value_at: r.time(17)?,
+            decided_at,
+            message: r.text(16)?,
+        },
+        stored_at: r.time(19)?,
+        cursor: Cursor { at: decided_at, id: r.number(0)? },
+    })
+}

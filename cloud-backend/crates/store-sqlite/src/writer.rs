@@ -1,0 +1,188 @@
+//! The one thread that writes, and how it is asked.
+//!
+//! Commands that wait together for the same file go into one transaction, each under its own savepoint:
+//! one that is refused does not disturb the others, one that fails takes the whole transaction with it,
+//! and then none of them is answered with success. The transaction is committed before anyone is
+//! answered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use plant_model::TenantId;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::SqliteError;
+use crate::error::Fault;
+use crate::file::Files;
+
+/// Commands that may wait. More would only wait longer: the writer is the bottleneck by design, and a
+/// full queue makes the askers wait in their turn.
+const QUEUE_MAX: usize = 256;
+
+/// Most commands in one transaction: enough to share a sync, few enough to keep the first from waiting.
+const GROUP_MAX: usize = 64;
+
+/// Files that the writer keeps open: two or three descriptors each.
+const OPEN_FILES_MAX: usize = 128;
+
+/// Which file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Target {
+    Control,
+    Tenant(TenantId),
+}
+
+enum Step {
+    Keep,
+    Undo,
+    Abandon,
+}
+
+/// A command with the type of its result forgotten.
+trait Job: Send {
+    fn run(&mut self, connection: &Connection) -> Step;
+    /// Answers; `commit` says whether the transaction was committed.
+    fn finish(self: Box<Self>, commit: &Result<(), Arc<Fault>>);
+}
+
+struct Command<T, W> {
+    work: Option<W>,
+    result: Option<Result<T, Fault>>,
+    reply: oneshot::Sender<Result<T, Fault>>,
+}
+
+impl<T, W> Job for Command<T, W>
+where
+    T: Send,
+    W: FnOnce(&Connection) -> Result<T, Fault> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> Step {
+        let Some(work) = self.work.take() else { return Step::Undo };
+        let result = work(connection);
+        let step = match &result {
+            Ok(_) => Step::Keep,
+            Err(fault) if fault.spares_the_transaction() => Step::Undo,
+            Err(_) => Step::Abandon,
+        };
+        self.result = Some(result);
+        step
+    }
+
+    fn finish(self: Box<Self>, commit: &Result<(), Arc<Fault>>) {
+        let answer = match (self.result, commit) {
+            (Some(Err(fault)), _) => Err(fault),
+            (Some(result), Ok(())) => result,
+            (_, Err(shared)) => Err(Fault::Transaction(Arc::clone(shared))),
+            (None, Ok(())) => Err(Fault::Stopped),
+        };
+        // Whoever asked may have gone; the work is done all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+type Message = (Target, Box<dyn Job>);
+
+/// The handle of the writer.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Option<mpsc::Sender<Message>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(crate) fn start(files: Files) -> Result<Self, SqliteError> {
+        let (queue, inbox) = mpsc::channel(QUEUE_MAX);
+        let path = files.path(&Target::Control);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || Loop { files, open: HashMap::new() }.run(inbox))
+            .map_err(SqliteError::file("cannot start the writer of", &path))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Has the work done in a transaction and answers after its commit.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        target: Target,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command { work: Some(work), result: None, reply };
+        let queue = self.queue.as_ref().ok_or(Fault::Stopped)?;
+        queue.send((target, Box::new(command))).await.map_err(|_| Fault::Stopped)?;
+        answer.await.map_err(|_| Fault::Stopped)?
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for what was asked, at most the queue.
+    fn drop(&mut self) {
+        self.queue = None;
+        if self.thread.take().is_some_and(|t| t.join().is_err()) {
+            tracing::error!("the writer of the store ended with a panic");
+        }
+    }
+}
+
+struct Loop {
+    files: Files,
+    open: HashMap<Target, Connection>,
+}
+
+impl Loop {
+    fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        while let Some(first) = inbox.blocking_recv() {
+            let mut groups: BTreeMap<Target, Vec<Box<dyn Job>>> = BTreeMap::new();
+            groups.entry(first.0).or_default().push(first.1);
+            for _ in 1..GROUP_MAX {
+                let Ok((target, job)) = inbox.try_recv() else { break };
+                groups.entry(target).or_default().push(job);
+            }
+            for (target, mut jobs) in groups {
+                let commit = self.transact(&target, &mut jobs).map_err(Arc::new);
+                if commit.is_err() {
+                    // Whatever state the connection is in, the next command begins with a fresh one.
+                    self.open.remove(&target);
+                }
+                jobs.into_iter().for_each(|job| job.finish(&commit));
+            }
+        }
+    }
+
+    fn transact(&mut self, target: &Target, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {
+        let connection = self.connection(target)?;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let outcome = run_all(connection, jobs).and_then(|()| Ok(connection.execute_batch("COMMIT")?));
+        if outcome.is_err() {
+            // It fails when SQLite rolled back by itself; the connection is dropped in any case.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        outcome
+    }
+
+    fn connection(&mut self, target: &Target) -> Result<&Connection, Fault> {
+        if !self.open.contains_key(target) {
+            self.files.require(target)?;
+            if self.open.len() >= OPEN_FILES_MAX {
+                self.open.clear();
+            }
+            let connection = self.files.open_for_writing(target)?;
+            self.open.insert(target.clone(), connection);
+        }
+        self.open.get(target).ok_or(Fault::Stopped)
+    }
+}
+
+fn run_all(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {
+    for job in jobs {
+        connection.execute_batch("SAVEPOINT command")?;
+        match job.run(connection) {
+            Step::Keep => connection.execute_batch("RELEASE command")?,
+            Step::Undo => connection.execute_batch("ROLLBACK TO command; RELEASE command")?,
+            Step::Abandon => return Err(Fault::Neighbour),
+        }
+    }
+    Ok(())
+}

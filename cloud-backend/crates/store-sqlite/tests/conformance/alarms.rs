@@ -1,0 +1,85 @@
+//! The journal and the occurrences folded from it.
+
+use fleet::{AlarmFilter, FleetStore};
+use ingestion::IngestStore;
+use plant_model::{AlarmState, TransitionCause};
+use protocol::{Epoch, StreamId};
+
+use super::Laboratory;
+use super::fixture::*;
+
+use TransitionCause::{Raised, ReturnedToNormal};
+
+pub(crate) async fn a_transition_is_in_the_journal_exactly_as_it_was_decided(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let steps = vec![transition(1, Raised, 10), transition(1, ReturnedToNormal, 20)];
+    let applied = send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, steps.clone())]).await;
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, steps.clone())]).await;
+    let journal = store.journal(&tenant(), 10, None).await.expect("the store works");
+    let found: Vec<_> = journal.iter().map(|row| (row.position, row.transition.clone())).collect();
+    assert_eq!(
+        found,
+        [(1, steps[1].clone()), (0, steps[0].clone())],
+        "newest first, the duplicate left no trace"
+    );
+    assert!(journal.iter().all(|row| row.stored_at == applied.stored_at && row.sequence == seq(1)));
+}
+
+pub(crate) async fn an_alarm_is_active_until_its_return_is_stored(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, vec![transition(1, Raised, 10)])]).await;
+    let active = store.alarms(&tenant(), AlarmFilter::Active, 10, None).await.expect("the store works");
+    assert_eq!(active.len(), 1);
+    assert!(active[0].0.active && active[0].0.state == AlarmState::Unacknowledged);
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 2, vec![transition(1, ReturnedToNormal, 20)])]).await;
+    assert_eq!(store.alarms(&tenant(), AlarmFilter::Active, 10, None).await.expect("the store works"), []);
+    let all = store.alarms(&tenant(), AlarmFilter::All, 10, None).await.expect("the store works");
+    let row = &all[0].0;
+    assert_eq!((row.raised_at, row.returned_at, row.decided_at), (at(11), Some(at(21)), at(21)));
+    assert!(!row.active);
+}
+
+pub(crate) async fn transitions_that_arrive_in_the_wrong_order_fold_to_the_same_alarm(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 2, vec![transition(1, ReturnedToNormal, 20)])]).await;
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, vec![transition(1, Raised, 10)])]).await;
+    let all = store.alarms(&tenant(), AlarmFilter::All, 10, None).await.expect("the store works");
+    assert_eq!(all.len(), 1);
+    assert_eq!((all[0].0.raised_at, all[0].0.returned_at, all[0].0.active), (at(11), Some(at(21)), false));
+}
+
+pub(crate) async fn pages_of_a_list_neither_overlap_nor_skip(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    // Several of them at the same instant: the number in the store decides.
+    let steps = (1..=7).map(|n| transition(n, Raised, 10 * i64::from(n > 4))).collect();
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, steps)]).await;
+    let (mut alarms, mut journal) = (Vec::new(), Vec::new());
+    let (mut after_alarm, mut after_step) = (None, None);
+    for _ in 0..3 {
+        let page = store.alarms(&tenant(), AlarmFilter::All, 3, after_alarm).await.expect("the store works");
+        after_alarm = page.last().map(|(_, cursor)| *cursor);
+        alarms.extend(page.iter().map(|(row, _)| row.key.occurrence));
+        let page = store.journal(&tenant(), 3, after_step).await.expect("the store works");
+        after_step = page.last().map(|row| row.cursor);
+        journal.extend(page.iter().map(|row| row.transition.occurrence));
+    }
+    assert_eq!(alarms, [7, 6, 5, 4, 3, 2, 1]);
+    assert_eq!(journal, alarms);
+}
+
+pub(crate) async fn alarms_of_an_epoch_that_the_gateway_left_are_not_active(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let first = hello(EPOCH, [1, 1, 1], [1, 1, 1]);
+    store.record_hello(&tenant(), &gateway(), &first, at(0)).await.expect("the store works");
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, vec![transition(1, Raised, 10)])]).await;
+    let next = hello(Epoch::from_u64(2), [1, 1, 1], [1, 1, 1]);
+    store.record_hello(&tenant(), &gateway(), &next, at(0)).await.expect("the store works");
+    assert_eq!(store.alarms(&tenant(), AlarmFilter::Active, 10, None).await.expect("the store works"), []);
+    let all = store.alarms(&tenant(), AlarmFilter::All, 10, None).await.expect("the store works");
+    assert_eq!((all.len(), all[0].0.active), (1, false));
+}

@@ -1,0 +1,210 @@
+//! `serve`: builds the parts, runs them, and ends them in order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fleet::{AlarmFilter, FleetStore};
+use http_api::{ApiState, HttpServer, LiveFeed};
+use ingestion::IngestStore;
+use mqtt_endpoint::{Endpoint, EndpointConfig, EndpointEvent, Limits, Listener};
+use sd_notify::NotifyState;
+use service_kit::{Clock, stop_signal};
+use store_sqlite::SqliteStore;
+use tenancy::TenancyStore;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::cli::ServeArgs;
+use crate::data::DataDir;
+use crate::health::Health;
+use crate::ingest::Ingest;
+use crate::operator::Operator;
+use crate::worker::Shared;
+
+/// Time for everything to end; what is not stored by then was not acknowledged and comes again.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+/// Pause between two clearings of sessions that are over. They are refused at once; this only tidies up.
+const SESSION_CLEARING: Duration = Duration::from_secs(3_600);
+/// Active alarms are read from the store by pages of so many.
+const ALARM_PAGE: u32 = 500;
+
+/// The parts, listening and not yet running.
+struct Parts {
+    store: Arc<SqliteStore>,
+    http: HttpServer,
+    listener: Listener,
+    endpoint: Endpoint,
+    events: mpsc::Receiver<EndpointEvent>,
+    feed: LiveFeed,
+}
+
+/// Runs the backend until it is told to stop.
+pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let data = DataDir::open(&args.data.dir)?;
+    let _lock = data.lock_for_serving()?;
+    args.state_file.as_deref().map(StateFile::clear).transpose()?;
+    let parts = build(&data, &args).await?;
+    let state_file = args.state_file.as_deref().map(|path| StateFile::write(path, &parts)).transpose()?;
+    info!(http = %parts.http.local_addr(), mqtt = %parts.endpoint.local_addr(), "the backend listens");
+    notify(NotifyState::Ready);
+    let outcome = run(parts).await;
+    drop(state_file);
+    outcome
+}
+
+async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
+    let authority = data.authority()?;
+    let store = data.store().await?;
+    let feed = LiveFeed::new();
+    restore(&feed, &store).await.context("cannot read the latest state from the store")?;
+    let names = server_names(args);
+    let server = authority.issue_server(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let tls = Arc::new(authority.server_tls(&server)?);
+    let config = EndpointConfig { listen: args.mqtt, tls, limits: Limits::default() };
+    let (listener, endpoint, events) = mqtt_endpoint::bind(config).await?;
+    let http = HttpServer::bind(args.http).await?;
+    Ok(Parts { store, http, listener, endpoint, events, feed })
+}
+
+/// The names in the certificate of the endpoint.
+fn server_names(args: &ServeArgs) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let own = (!args.mqtt.ip().is_unspecified()).then(|| args.mqtt.ip().to_string());
+    for name in own.into_iter().chain(args.mqtt_name.iter().cloned()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Fills the live view with what the store knows.
+async fn restore(feed: &LiveFeed, store: &Arc<SqliteStore>) -> anyhow::Result<()> {
+    let (tenancy, fleet): (&dyn TenancyStore, &dyn FleetStore) = (&**store, &**store);
+    for tenant in tenancy.tenants().await? {
+        let latest = fleet.latest_samples(&tenant.id).await?;
+        let mut active = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = fleet.alarms(&tenant.id, AlarmFilter::Active, ALARM_PAGE, cursor).await?;
+            cursor = page.last().map(|(_, cursor)| *cursor);
+            active.extend(page.into_iter().map(|(alarm, _)| alarm));
+            if cursor.is_none() {
+                break;
+            }
+        }
+        feed.restore(&tenant.id, &latest, &active);
+    }
+    Ok(())
+}
+
+async fn run(parts: Parts) -> anyhow::Result<()> {
+    let Parts { store, http, listener, endpoint, events, feed } = parts;
+    let clock = Clock::start();
+    let (stopping, health) = (CancellationToken::new(), Arc::new(Health::default()));
+    let ingest_store: Arc<dyn IngestStore> = Arc::<SqliteStore>::clone(&store);
+    let tenancy: Arc<dyn TenancyStore> = Arc::<SqliteStore>::clone(&store);
+    let operator = Operator {
+        store: Arc::clone(&ingest_store),
+        endpoint: endpoint.clone(),
+        health: Arc::clone(&health),
+    };
+    let api = ApiState::new(store, Arc::clone(&tenancy), feed.clone(), Arc::new(operator), clock)?;
+    let shared = Shared { store: ingest_store, endpoint, feed, health, stopping: stopping.clone() };
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(named("mqtt listener", listener.run(stopping.clone())));
+    tasks.spawn(named("ingest", Ingest::new(shared, clock).run(events)));
+    tasks.spawn(named("http", http.run(api, stopping.clone())));
+    tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
+
+    let outcome = tokio::select! {
+        signal = stop_signal() => signal.map(|name| info!(signal = name, "stopping")).context("cannot listen to signals"),
+        ended = tasks.join_next() => Err(unexpected_end(ended)),
+    };
+    notify(NotifyState::Stopping);
+    stopping.cancel();
+    let drained =
+        tokio::time::timeout(STOP_DEADLINE, async { while tasks.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        warn!(tasks = tasks.len(), "not everything ended in time; what was not stored was not acknowledged");
+    }
+    outcome
+}
+
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
+}
+
+fn unexpected_end(ended: Option<Result<&'static str, tokio::task::JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Ok(name)) => anyhow::anyhow!("the {name} task ended on its own"),
+        Some(Err(cause)) => anyhow::Error::new(cause).context("a task failed"),
+        None => anyhow::anyhow!("there is no task"),
+    }
+}
+
+async fn clear_sessions(tenancy: Arc<dyn TenancyStore>, clock: Clock, stopping: CancellationToken) {
+    loop {
+        match tenancy.expire_sessions(clock.wall()).await {
+            Ok(0) => {}
+            Ok(count) => info!(count, "sessions that were over are cleared"),
+            Err(error) => error!(%error, "sessions that are over could not be cleared"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SESSION_CLEARING) => {}
+            () = stopping.cancelled() => return,
+        }
+    }
+}
+
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "cannot tell the service manager");
+    }
+}
+
+/// Says where the backend listens; goes with the process that wrote it.
+struct StateFile {
+    path: PathBuf,
+}
+
+impl StateFile {
+    /// Removes what a killed process left: the file says that somebody listens.
+    fn clear(path: &Path) -> anyhow::Result<()> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove the old state file {}", path.display()))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn write(path: &Path, parts: &Parts) -> anyhow::Result<Self> {
+        let address = |address: SocketAddr| address.to_string();
+        let state = serde_json::json!({
+            "http": address(parts.http.local_addr()),
+            "mqtt": address(parts.endpoint.local_addr()),
+            "pid": std::process::id(),
+        });
+        // Renamed into place: whoever waits for the file never reads half of it.
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, format!("{state}\n"))
+            .and_then(|()| std::fs::rename(&partial, path))
+            .with_context(|| format!("cannot write the state file {}", path.display()))?;
+        Ok(Self { path: path.to_owned() })
+    }
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        // Somebody else may have removed it; that is as good.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

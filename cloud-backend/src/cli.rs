@@ -1,0 +1,193 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use plant_model::{GatewayId, TenantId};
+
+/// Receives what factory-floor gateways send, stores it, and serves it to people and programs.
+#[derive(Debug, Parser)]
+#[command(name = "cloud-backend", version, propagate_version = true)]
+pub struct Cli {
+    /// What to log, for example `info` or `info,mqtt_endpoint=debug`.
+    #[arg(long, global = true, default_value = "info", env = "CLOUD_BACKEND_LOG", value_name = "FILTER")]
+    pub log: String,
+    /// Write logs as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the backend: MQTT endpoint, store, API and dashboard.
+    Serve(ServeArgs),
+    /// Manage tenants (customers). Works whether `serve` runs or not.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Manage users. Works whether `serve` runs or not.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Manage gateways. Works whether `serve` runs or not.
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
+    /// Print what became of everything that the gateways of a tenant sent.
+    Ledger(LedgerArgs),
+    /// Print the OpenAPI document of the API.
+    Openapi,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// The data directory.
+    #[arg(long = "data", value_name = "DIR", env = "CLOUD_BACKEND_DATA")]
+    pub dir: PathBuf,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where everything is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Address of the API and the dashboard, plain HTTP; port 0 takes a free one. For other machines, put a
+    /// proxy with TLS in front.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "CLOUD_BACKEND_HTTP")]
+    pub http: SocketAddr,
+    /// Address of the MQTT endpoint, TLS; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8883", env = "CLOUD_BACKEND_MQTT")]
+    pub mqtt: SocketAddr,
+    /// A host name or IP address under which gateways reach the MQTT endpoint; repeat for more. `localhost`,
+    /// 127.0.0.1 and the address of `--mqtt` are always among them.
+    #[arg(long, value_name = "NAME")]
+    pub mqtt_name: Vec<String>,
+    /// Write the addresses and the process id here, as JSON, once the backend listens.
+    #[arg(long, value_name = "FILE")]
+    pub state_file: Option<PathBuf>,
+}
+
+/// Commands on tenants.
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Add a tenant.
+    Add {
+        /// Its id: 1 to 63 characters a-z, 0-9 and '-'.
+        id: TenantId,
+        /// Its name for people.
+        #[arg(long)]
+        name: String,
+        /// Where everything is kept.
+        #[command(flatten)]
+        data: DataArgs,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Commands on users.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user, who sees one tenant or, as platform operator, all.
+    Add(UserAddArgs),
+}
+
+/// Arguments of `user add`.
+#[derive(Debug, Args)]
+pub struct UserAddArgs {
+    /// The name used to sign in.
+    pub name: String,
+    /// The user's name for people; the sign-in name when not given.
+    #[arg(long)]
+    pub display_name: Option<String>,
+    /// The tenant that the user sees.
+    #[arg(long, value_name = "TENANT", required_unless_present = "platform_operator")]
+    pub tenant: Option<TenantId>,
+    /// The user runs the installation and sees all tenants.
+    #[arg(long, conflicts_with = "tenant")]
+    pub platform_operator: bool,
+    /// Read the password from the first line of standard input.
+    #[arg(long, required_unless_present = "generate")]
+    pub password_stdin: bool,
+    /// Make a password and print it.
+    #[arg(long, conflicts_with = "password_stdin")]
+    pub generate: bool,
+    /// Where everything is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Commands on gateways.
+#[derive(Debug, Subcommand)]
+pub enum GatewayCommand {
+    /// Register a gateway and make its key and certificate.
+    Add(GatewayAddArgs),
+}
+
+/// Arguments of `gateway add`.
+#[derive(Debug, Args)]
+pub struct GatewayAddArgs {
+    /// The tenant it belongs to.
+    #[arg(long)]
+    pub tenant: TenantId,
+    /// Its id, unique within the tenant.
+    #[arg(long)]
+    pub gateway: GatewayId,
+    /// Where to write `ca.crt`, `gateway.crt` and `gateway.key`; made when it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Where everything is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `ledger`.
+#[derive(Debug, Args)]
+pub struct LedgerArgs {
+    /// The tenant.
+    #[arg(long)]
+    pub tenant: TenantId,
+    /// Where everything is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print as JSON, in the form of the API.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_user_needs_a_reach_and_a_password() {
+        let parse = |extra: &[&str]| {
+            let base = ["cloud-backend", "user", "add", "anna", "--data", "d"];
+            Cli::try_parse_from(base.iter().chain(extra))
+        };
+        assert!(parse(&["--tenant", "acme", "--generate"]).is_ok());
+        assert!(parse(&["--platform-operator", "--password-stdin"]).is_ok());
+        assert!(parse(&["--generate"]).is_err());
+        assert!(parse(&["--tenant", "acme"]).is_err());
+        assert!(parse(&["--tenant", "acme", "--platform-operator", "--generate"]).is_err());
+        assert!(parse(&["--tenant", "Not Valid", "--generate"]).is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! What the ingest workers say about themselves: trouble with the store, and counters.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use plant_model::TenantId;
+
+/// A counter.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Health of the ingest path.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    failing: Mutex<BTreeMap<TenantId, String>>,
+    /// Messages that went through a transaction.
+    pub(crate) messages: Counter,
+    /// Transactions.
+    pub(crate) groups: Counter,
+    /// Attempts of the store that failed and are made again.
+    pub(crate) retries: Counter,
+    /// Messages dropped without an answer because the tenant's inbox was full. They come again.
+    pub(crate) overflows: Counter,
+    /// Hello, catalogue and live messages that could not be read.
+    pub(crate) unreadable: Counter,
+    /// Acknowledgements that found their gateway gone. The next hello is answered with the same.
+    pub(crate) acks_unsent: Counter,
+}
+
+impl Health {
+    /// The data of a tenant cannot be written now.
+    pub(crate) fn failing(&self, tenant: &TenantId, why: String) {
+        self.lock().insert(tenant.clone(), why);
+    }
+
+    /// The data of a tenant was written.
+    pub(crate) fn recovered(&self, tenant: &TenantId) {
+        self.lock().remove(tenant);
+    }
+
+    /// Why some tenant's data cannot be written, if so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let failing = self.lock();
+        let (tenant, why) = failing.first_key_value()?;
+        let more = failing.len() - 1;
+        let others = if more == 0 { String::new() } else { format!(" (and {more} more tenants)") };
+        Some(format!("what gateways of tenant {tenant} send cannot be stored: {why}{others}"))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<TenantId, String>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_names_a_tenant_and_ends_when_all_recovered() {
+        let health = Health::default();
+        let (a, b) = (TenantId::new("a").expect("valid"), TenantId::new("b").expect("valid"));
+        assert_eq!(health.trouble(), None);
+        health.failing(&b, "disk full".into());
+        health.failing(&a, "disk full".into());
+        assert!(health.trouble().is_some_and(|why| why.contains("tenant a") && why.contains("1 more")));
+        health.recovered(&a);
+        assert!(health.trouble().is_some_and(|why| why.contains("tenant b") && !why.contains("more")));
+        health.recovered(&b);
+        assert_eq!(health.trouble(), None);
+    }
+}

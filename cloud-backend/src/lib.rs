@@ -1,0 +1,64 @@
+//! The backend's composition root: the only place that names the concrete store, endpoint and API, and that
+//! spawns tasks.
+//!
+//! ```text
+//! gateway -> mqtt-endpoint -> ingest (one worker a tenant) -> store, one transaction a group
+//!    ^                          |                               |
+//!    +---- CumulativeAck <------+<--------- after the commit ---+--> live feed -> http-api -> browser
+//! ```
+//!
+//! Invariants
+//! - Nothing is acknowledged before it is committed. A message without an answer comes again.
+//! - Each tenant has its own worker and inbox: one whose data cannot be written fills nobody else's.
+//! - One `serve` works on a data directory at a time; the other commands work beside it.
+
+mod admin;
+mod app;
+mod cli;
+mod data;
+mod health;
+mod inbox;
+mod ingest;
+mod operator;
+mod worker;
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use service_kit::telemetry::{self, LogFormat};
+
+pub use cli::{
+    Cli, Command, DataArgs, GatewayAddArgs, GatewayCommand, LedgerArgs, ServeArgs, TenantCommand,
+    UserAddArgs, UserCommand,
+};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// It could not be done; the error says what failed, on what, and what to do.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    let format = if cli.log_json { LogFormat::Json } else { LogFormat::Text };
+    telemetry::init(format, &cli.log);
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => app::serve(args).await,
+            Command::Tenant(TenantCommand::Add { id, name, data, json }) => {
+                admin::add_tenant(id, name, &data, json).await
+            }
+            Command::User(UserCommand::Add(args)) => admin::add_user(args).await,
+            Command::Gateway(GatewayCommand::Add(args)) => admin::add_gateway(args).await,
+            Command::Ledger(args) => admin::print_ledger(args).await,
+            Command::Openapi => admin::print(&http_api::openapi_json()),
+        }
+    });
+    // A blocking call that hangs (a dead disk) must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}
+
+/// Tells a person why the program failed: the error and its causes, on standard error.
+pub fn report(error: &anyhow::Error) {
+    // Nothing sensible is left to do when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "cloud-backend: {error:#}");
+}

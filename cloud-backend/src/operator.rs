@@ -1,0 +1,123 @@
+//! What the program tells those who run it: readiness and metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_api::{Exposition, MetricKind, Operations, PortFuture};
+use ingestion::IngestStore;
+use mqtt_endpoint::{Endpoint, HandshakeFailure, Refusal};
+
+use crate::health::Health;
+
+/// Time for the store's writer to answer. A transaction takes some ten milliseconds; a writer that is
+/// silent for so long is stuck.
+const WRITER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Answers for the program.
+pub(crate) struct Operator {
+    pub(crate) store: Arc<dyn IngestStore>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) health: Arc<Health>,
+}
+
+impl Operations for Operator {
+    fn ready(&self) -> PortFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            if let Some(trouble) = self.health.trouble() {
+                return Err(trouble);
+            }
+            match tokio::time::timeout(WRITER_DEADLINE, self.store.ping()).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(format!("the store's writer fails: {error}")),
+                Err(_) => {
+                    Err(format!("the store's writer did not answer within {} s", WRITER_DEADLINE.as_secs()))
+                }
+            }
+        })
+    }
+
+    fn expose(&self, out: &mut Exposition) {
+        self.expose_ingest(out);
+        self.expose_endpoint(out);
+        self.expose_refusals(out);
+    }
+}
+
+impl Operator {
+    fn expose_ingest(&self, out: &mut Exposition) {
+        let health = &self.health;
+        let counters = [
+            ("cloud_backend_ingest_messages_total", "Messages taken from inboxes.", &health.messages),
+            ("cloud_backend_ingest_groups_total", "Groups of batches given to the store.", &health.groups),
+            ("cloud_backend_ingest_retries_total", "Attempts of the store that failed.", &health.retries),
+            (
+                "cloud_backend_ingest_overflows_total",
+                "Messages left unanswered: inbox full.",
+                &health.overflows,
+            ),
+            (
+                "cloud_backend_ingest_unreadable_total",
+                "Messages that are no batch and unreadable.",
+                &health.unreadable,
+            ),
+            (
+                "cloud_backend_ingest_acks_unsent_total",
+                "Acknowledgements that found no gateway.",
+                &health.acks_unsent,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            out.single(name, MetricKind::Counter, help, counter.get());
+        }
+        let ready = u64::from(health.trouble().is_none());
+        out.single(
+            "cloud_backend_ingest_healthy",
+            MetricKind::Gauge,
+            "1 when all tenants' data can be written.",
+            ready,
+        );
+    }
+
+    fn expose_endpoint(&self, out: &mut Exposition) {
+        let metrics = self.endpoint.metrics();
+        let open = metrics.connections_open();
+        out.single("cloud_backend_mqtt_connections_open", MetricKind::Gauge, "Gateways connected now.", open);
+        let counters = [
+            (
+                "cloud_backend_mqtt_connections_total",
+                "Gateways connected so far.",
+                metrics.connections_total(),
+            ),
+            ("cloud_backend_mqtt_publishes_total", "Messages received.", metrics.publishes_total()),
+            ("cloud_backend_mqtt_sent_total", "Messages sent.", metrics.messages_sent_total()),
+            (
+                "cloud_backend_mqtt_received_bytes_total",
+                "Bytes received inside TLS.",
+                metrics.received_bytes_total(),
+            ),
+            ("cloud_backend_mqtt_sent_bytes_total", "Bytes sent inside TLS.", metrics.sent_bytes_total()),
+            (
+                "cloud_backend_mqtt_protocol_errors_total",
+                "MQTT rules broken.",
+                metrics.protocol_errors_total(),
+            ),
+        ];
+        for (name, help, value) in counters {
+            out.single(name, MetricKind::Counter, help, value);
+        }
+    }
+
+    fn expose_refusals(&self, out: &mut Exposition) {
+        let metrics = self.endpoint.metrics();
+        let name = "cloud_backend_mqtt_handshake_failures_total";
+        let mut family = out.family(name, MetricKind::Counter, "Connections that failed before MQTT.");
+        for reason in HandshakeFailure::ALL {
+            family.sample(&[("reason", reason.label())], metrics.handshake_failures_total(reason));
+        }
+        let name = "cloud_backend_mqtt_refusals_total";
+        let mut family = out.family(name, MetricKind::Counter, "Requests of gateways that were refused.");
+        for reason in Refusal::ALL {
+            family.sample(&[("reason", reason.label())], metrics.refusals_total(reason));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The program as a whole: real processes, real TLS and MQTT, real SQLite files.
+
+mod delivery;
+mod operation;
+mod support;

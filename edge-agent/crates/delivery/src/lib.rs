@@ -1,0 +1,266 @@
+//! Decides which batch to send next, and when a batch is safe (SPEC section 3).
+//!
+//! Pure: no clock, no sockets, no store. The uplink tells it what happened (connected, acknowledged,
+//! committed, time passed) and asks what to do. A batch counts as delivered only when the backend's
+//! cumulative acknowledgement covers it; what the transport says is ignored.
+//!
+//! On each connection the gateway says hello and waits until the backend has named its watermark for
+//! every stream; sending resumes from there. If no acknowledgement makes progress for
+//! [`Settings::stall`], everything after the watermark is sent again (go-back-N).
+
+mod outbox;
+
+use std::time::Duration;
+
+pub use outbox::{Outbox, OutboxBatch, OutboxError, OutboxFuture};
+use plant_model::Monotonic;
+use protocol::{CumulativeAck, Epoch, Sequence, StreamId, StreamRange};
+
+/// How far delivery runs ahead of acknowledgement.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Most batches of one stream under way at once.
+    pub window: u64,
+    /// How long the watermark may stand still with batches under way before they are sent again.
+    pub stall: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { window: 8, stall: Duration::from_secs(10) }
+    }
+}
+
+/// What an acknowledgement meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// The backend holds the stream up to here: the store may free it.
+    Committed(Sequence),
+    /// The backend holds less than it once said (a restored backup): what is still kept is sent again.
+    Regressed(Sequence),
+    /// Nothing new.
+    Known,
+    /// The acknowledgement belongs to another epoch.
+    OtherEpoch,
+    /// The backend claims batches that this gateway never committed: its store file is a copy of an
+    /// older one. Sending on under this epoch would lose data.
+    Ahead(Sequence),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Offline,
+    /// Hello is sent; some streams have no watermark yet.
+    Greeting,
+    Streaming,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    /// Everything up to here is held by the backend.
+    acked: Sequence,
+    /// The last batch sent on this connection.
+    sent: Sequence,
+    /// What the next commit will be numbered.
+    next: Sequence,
+    /// The oldest batch still kept.
+    oldest: Sequence,
+    /// Whether the backend has named its watermark on this connection.
+    greeted: bool,
+    /// When the watermark last moved, or the first batch under way was sent.
+    progress_at: Monotonic,
+}
+
+impl Stream {
+    fn under_way(&self) -> u64 {
+        self.sent.as_u64().saturating_sub(self.acked.as_u64())
+    }
+
+    fn candidate(&self, window: u64) -> Option<Sequence> {
+        let sequence = self.sent.next().max(self.oldest);
+        (sequence < self.next && self.under_way() < window).then_some(sequence)
+    }
+
+    fn resume_from(&mut self, watermark: Sequence, now: Monotonic) {
+        self.acked = watermark;
+        // What is no longer kept is not under way: the row continues with the oldest batch kept.
+        self.sent = watermark.max(self.oldest.previous());
+        if self.acked < self.sent {
+            self.acked = self.sent;
+        }
+        self.progress_at = now;
+    }
+}
+
+/// The sender's side of the delivery contract, for all streams of one gateway.
+#[derive(Debug)]
+pub struct Delivery {
+    settings: Settings,
+    epoch: Epoch,
+    phase: Phase,
+    streams: [Stream; StreamId::ALL.len()],
+}
+
+impl Delivery {
+    /// Delivery of what a store holds.
+    #[must_use]
+    pub fn new(settings: Settings, epoch: Epoch, held: [StreamRange; StreamId::ALL.len()]) -> Self {
+        let streams = StreamId::ALL.map(|id| {
+            let (oldest, next) = held
+                .iter()
+                .find(|r| r.stream == id)
+                .map_or((Sequence::from_u64(1), Sequence::from_u64(1)), |r| (r.oldest, r.next));
+            let before = oldest.previous();
+            Stream {
+                acked: before,
+                sent: before,
+                next,
+                oldest,
+                greeted: false,
+                progress_at: Monotonic::default(),
+            }
+        });
+        Self { settings, epoch, phase: Phase::Offline, streams }
+    }
+
+    fn stream(&mut self, id: StreamId) -> &mut Stream {
+        &mut self.streams[position(id)]
+    }
+
+    /// A connection stands and hello is on its way.
+    pub fn handle_connected(&mut self, now: Monotonic) {
+        self.phase = Phase::Greeting;
+        for stream in &mut self.streams {
+            stream.greeted = false;
+            stream.progress_at = now;
+        }
+    }
+
+    /// The connection is gone. What was under way will be sent again from the watermark.
+    pub fn handle_disconnected(&mut self) {
+        self.phase = Phase::Offline;
+    }
+
+    /// The store holds `range` of a stream now.
+    pub fn handle_held(&mut self, range: StreamRange) {
+        let stream = self.stream(range.stream);
+        stream.next = range.next;
+        stream.oldest = range.oldest;
+    }
+
+    /// The backend acknowledged.
+    pub fn handle_ack(&mut self, ack: CumulativeAck, now: Monotonic) -> AckOutcome {
+        if ack.epoch != self.epoch {
+            return AckOutcome::OtherEpoch;
+        }
+        let watermark = ack.committed_through;
+        let stream = self.stream(ack.stream);
+        if watermark >= stream.next {
+            return AckOutcome::Ahead(watermark);
+        }
+        let before = stream.acked;
+        let greeting = !stream.greeted;
+        if greeting {
+            stream.greeted = true;
+            stream.resume_from(watermark, now);
+        } else if watermark > before {
+            stream.acked = watermark;
+            stream.sent = stream.sent.max(watermark);
+            stream.progress_at = now;
+        }
+        if self.phase == Phase::Greeting && self.streams.iter().all(|s| s.greeted) {
+            self.phase = Phase::Streaming;
+        }
+        match watermark.cmp(&before) {
+            std::cmp::Ordering::Greater => AckOutcome::Committed(watermark),
+            std::cmp::Ordering::Less if greeting => AckOutcome::Regressed(watermark),
+            std::cmp::Ordering::Less | std::cmp::Ordering::Equal => AckOutcome::Known,
+        }
+    }
+
+    /// The batch to send now: alarms before diagnostics before telemetry, each within its window.
+    #[must_use]
+    pub fn next_to_send(&self) -> Option<(StreamId, Sequence)> {
+        if self.phase != Phase::Streaming {
+            return None;
+        }
+        StreamId::ALL
+            .into_iter()
+            .find_map(|id| self.streams[position(id)].candidate(self.settings.window).map(|s| (id, s)))
+    }
+
+    /// A batch was handed to the transport.
+    pub fn handle_sent(&mut self, id: StreamId, sequence: Sequence, now: Monotonic) {
+        let stream = self.stream(id);
+        if stream.under_way() == 0 {
+            stream.progress_at = now;
+        }
+        stream.sent = sequence;
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
+        let waiting = |s: &&Stream| match self.phase {
+            Phase::Offline => false,
+            Phase::Greeting => !s.greeted,
+            Phase::Streaming => s.under_way() > 0,
+        };
+        self.streams.iter().filter(waiting).map(|s| s.progress_at.plus(self.settings.stall)).min()
+    }
+
+    /// Time passed. Streams that made no progress begin again from their watermark.
+    pub fn handle_timeout(&mut self, now: Monotonic) -> TimeoutOutcome {
+        let stall = self.settings.stall;
+        if self.phase == Phase::Greeting {
+            let silent = self.streams.iter().any(|s| !s.greeted && now.since(s.progress_at) >= stall);
+            return if silent { TimeoutOutcome::Reconnect } else { TimeoutOutcome::Wait };
+        }
+        let mut resent = false;
+        for stream in &mut self.streams {
+            if self.phase == Phase::Streaming
+                && stream.under_way() > 0
+                && now.since(stream.progress_at) >= stall
+            {
+                stream.sent = stream.acked;
+                stream.progress_at = now;
+                resent = true;
+            }
+        }
+        if resent { TimeoutOutcome::Resending } else { TimeoutOutcome::Wait }
+    }
+
+    /// Batches committed and not yet acknowledged, over all streams.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.streams.iter().map(|s| s.next.previous().as_u64().saturating_sub(s.acked.as_u64())).sum()
+    }
+
+    /// Whether the backend has named its watermarks on this connection.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        self.phase == Phase::Streaming
+    }
+}
+
+/// What the end of a wait asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeoutOutcome {
+    /// Nothing.
+    Wait,
+    /// Some batches will be offered again.
+    Resending,
+    /// The backend does not answer hello: this connection is of no use.
+    Reconnect,
+}
+
+fn position(id: StreamId) -> usize {
+    match id {
+        StreamId::Alarm => 0,
+        StreamId::Diagnostic => 1,
+        StreamId::Telemetry => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! A sink that remembers, and a Modbus TCP server that misbehaves on demand.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use acquisition::{
+    DriverCounters, LinkState, MachineSink, ModbusConnection, ModbusTag, ModbusTagParameters, Reading,
+    RegisterFormat, RegisterTable, WordOrder,
+};
+use plant_model::{DataType, MachineId, Quality, Value};
+use service_kit::Clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long a test waits for what must come. It only matters to a test that fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything a sink was told, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told {
+    pub(crate) readings: Vec<Reading>,
+    pub(crate) links: Vec<LinkState>,
+}
+
+impl Told {
+    pub(crate) fn of(&self, tag: u16) -> impl Iterator<Item = &Reading> {
+        self.readings.iter().filter(move |r| r.tag.0 == tag)
+    }
+
+    pub(crate) fn last(&self, tag: u16) -> Option<(Option<Value>, Quality)> {
+        self.of(tag).last().map(|r| (r.sample.value.clone(), r.sample.quality))
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.links.last() == Some(&LinkState::Up)
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        matches!(self.links.last(), Some(LinkState::Down { .. }))
+    }
+
+    pub(crate) fn good(&self) -> usize {
+        self.readings.iter().filter(|r| r.sample.quality.is_good()).count()
+    }
+}
+
+struct Sink(watch::Sender<Told>);
+
+impl MachineSink for Sink {
+    fn accept(&mut self, readings: &[Reading]) {
+        self.0.send_modify(|told| told.readings.extend_from_slice(readings));
+    }
+
+    fn link(&mut self, link: LinkState) {
+        self.0.send_modify(|told| told.links.push(link));
+    }
+}
+
+/// A driver under test.
+pub(crate) struct Running {
+    told: watch::Receiver<Told>,
+    pub(crate) counters: Arc<DriverCounters>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) fn start(connection: ModbusConnection) -> Self {
+        let (sender, told) = watch::channel(Told::default());
+        let counters = Arc::new(DriverCounters::default());
+        let shutdown = CancellationToken::new();
+        let name = MachineId::new("press-1").expect("valid");
+        let driver = driver_modbus::run(
+            connection,
+            name,
+            Box::new(Sink(sender)),
+            Clock::start(),
+            Arc::clone(&counters),
+            shutdown.clone(),
+        );
+        Self { told, counters, shutdown, task: tokio::spawn(driver) }
+    }
+
+    /// Waits until what was told satisfies `condition`.
+    pub(crate) async fn until(&mut self, what: &str, condition: impl FnMut(&Told) -> bool) -> Told {
+        let seen = tokio::time::timeout(PATIENCE, self.told.wait_for(condition))
+            .await
+            .map(|seen| seen.map(|told| told.clone()));
+        match seen {
+            Ok(Ok(told)) => told,
+            Ok(Err(_)) => panic!("the driver ended before {what}"),
+            Err(_) => panic!("not seen: {what}; {:?}, {:?}", self.counters, self.told.borrow()),
+        }
+    }
+
+    /// Waits until `condition` holds of the counters, which change without notice.
+    pub(crate) async fn until_counted(&self, what: &str, condition: impl Fn(&DriverCounters) -> bool) {
+        let reached = async {
+            while !condition(&self.counters) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+            panic!("not counted: {what}; {:?}", self.counters);
+        }
+    }
+
+    /// Stops the driver; answers what it told in all.
+    pub(crate) async fn stop(self) -> Told {
+        self.shutdown.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("the driver ends").expect("it does not panic");
+        self.told.borrow().clone()
+    }
+}
+
+pub(crate) fn tag(
+    table: RegisterTable,
+    pdu_address: u16,
+    format: RegisterFormat,
+    interval_ms: u64,
+) -> ModbusTag {
+    let data_type = if table.is_bits() { DataType::Bool } else { DataType::Int };
+    ModbusTag::new(ModbusTagParameters {
+        table,
+        pdu_address,
+        format,
+        word_order: WordOrder::Abcd,
+        scale: 1.0,
+        offset: 0.0,
+        poll_interval: Duration::from_millis(interval_ms),
+        data_type,
+    })
+    .expect("valid")
+}
+
+pub(crate) fn holding(pdu_address: u16, interval_ms: u64) -> ModbusTag {
+    tag(RegisterTable::HoldingRegister, pdu_address, RegisterFormat::U16, interval_ms)
+}
+
+pub(crate) fn connection(address: SocketAddr, timeout_ms: u64, tags: Vec<ModbusTag>) -> ModbusConnection {
+    let (host, timeout) = (address.ip().to_string(), Duration::from_millis(timeout_ms));
+    ModbusConnection::new(&host, address.port(), 1, timeout, tags).expect("valid")
+}
+
+/// A read request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) transaction: [u8; 2],
+    pub(crate) unit: u8,
+    pub(crate) function: u8,
+    pub(crate) address: u16,
+    pub(crate) quantity: u16,
+}
+
+impl Asked {
+    /// A frame that answers this request with `pdu`.
+    pub(crate) fn frame(&self, pdu: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(pdu.len() + 1).expect("short");
+        [&self.transaction[..], &[0, 0], &length.to_be_bytes(), &[self.unit], pdu].concat()
+    }
+
+    /// A frame that answers with `quantity` registers, each holding its own address.
+    pub(crate) fn registers(&self, quantity: u16) -> Vec<u8> {
+        let words = (0..quantity).flat_map(|n| (self.address + n).to_be_bytes());
+        let mut pdu = vec![self.function, u8::try_from(quantity * 2).expect("short")];
+        pdu.extend(words);
+        self.frame(&pdu)
+    }
+
+    /// The right answer.
+    pub(crate) fn answer(&self) -> Vec<u8> {
+        self.registers(self.quantity)
+    }
+}
+
+/// What the server does with the n-th request (from 0) it ever got.
+pub(crate) enum Reply {
+    /// Sends these bytes.
+    Send(Vec<u8>),
+    /// Sends these bytes one by one.
+    Trickle(Vec<u8>),
+    /// Says nothing.
+    Silence,
+    /// Closes the connection.
+    Close,
+}
+
+type Script = Box<dyn FnMut(usize, Asked) -> Reply + Send>;
+
+/// A server that follows a script. It stops with the test's runtime.
+pub(crate) struct Scripted {
+    pub(crate) address: SocketAddr,
+}
+
+impl Scripted {
+    pub(crate) async fn start(script: impl FnMut(usize, Asked) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let script: Arc<Mutex<(usize, Script)>> = Arc::new(Mutex::new((0, Box::new(script))));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&script)));
+            }
+        });
+        Self { address }
+    }
+}
+
+async fn serve(mut stream: TcpStream, script: Arc<Mutex<(usize, Script)>>) {
+    let mut request = [0; 12];
+    while stream.read_exact(&mut request).await.is_ok() {
+        let asked = Asked {
+            transaction: [request[0], request[1]],
+            unit: request[6],
+            function: request[7],
+            address: u16::from_be_bytes([request[8], request[9]]),
+            quantity: u16::from_be_bytes([request[10], request[11]]),
+        };
+        let reply = {
+            let mut script = script.lock().expect("a script does not panic");
+            script.0 += 1;
+            let number = script.0 - 1;
+            (script.1)(number, asked)
+        };
+        let sent = match reply {
+            Reply::Send(bytes) => stream.write_all(&bytes).await,
+            Reply::Trickle(bytes) => trickle(&mut stream, &bytes).await,
+            Reply::Silence => Ok(()),
+            Reply::Close => return,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+async fn trickle(stream: &mut TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    for byte in bytes {
+        stream.write_all(&[*byte]).await?;
+        stream.flush().await?;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! `agent.toml`: who this gateway is, where it sends to, how it buffers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plant_model::{GatewayId, TenantId};
+
+use crate::MachineConfig;
+use crate::section::Section;
+
+/// The version of the format.
+const VERSION: i64 = 1;
+
+/// A path to something secret. Its content never appears in logs.
+pub type Secret = PathBuf;
+
+/// The whole configuration of an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentConfig {
+    /// The customer it works for.
+    pub tenant: TenantId,
+    /// Its own name.
+    pub gateway: GatewayId,
+    /// The way to the backend; without it the agent acquires, alarms and buffers all the same.
+    pub uplink: Option<UplinkConfig>,
+    /// The buffer.
+    pub buffer: BufferConfig,
+    /// The local status interface.
+    pub status: StatusConfig,
+    /// The machines, one file each.
+    pub machines: Vec<MachineConfig>,
+}
+
+/// The way to the backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UplinkConfig {
+    /// Name or address of the MQTT endpoint.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// The certificate authority that the endpoint must show.
+    pub ca_file: PathBuf,
+    /// This gateway's certificate.
+    pub certificate_file: PathBuf,
+    /// This gateway's private key.
+    pub key_file: Secret,
+}
+
+/// The buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferConfig {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// How long samples gather before they are committed.
+    pub commit_interval: Duration,
+    /// How many samples are committed at the latest.
+    pub commit_samples: usize,
+    /// Bound of what is stored, in bytes.
+    pub bytes_max: u64,
+    /// How long acknowledged batches are kept.
+    pub replay_window: Duration,
+}
+
+/// The local status interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusConfig {
+    /// Where it listens; loopback only. `None`: not at all.
+    pub listen: Option<SocketAddr>,
+}
+
+pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
+    check_version(root);
+    let tenant = root.parsed("tenant", "the id of the customer");
+    let gateway = root.parsed("gateway", "the id of this gateway");
+    let has_uplink = root.has("uplink");
+    let uplink = root.table("uplink", uplink);
+    let buffer = root.table("buffer", buffer);
+    if buffer.is_none() && !root.has("buffer") {
+        root.problem("buffer", "is missing; a table [buffer] with a path is needed");
+    }
+    let status = root.table("status", status).unwrap_or(StatusConfig { listen: None });
+    if has_uplink && uplink.is_none() {
+        return None;
+    }
+    Some(AgentConfig {
+        tenant: tenant?,
+        gateway: gateway?,
+        uplink,
+        buffer: buffer?,
+        status,
+        machines: Vec::new(),
+    })
+}
+
+pub(crate) fn check_version(root: &mut Section<'_>) {
+    root.required_integer("version", VERSION..=VERSION);
+}
+
+fn uplink(section: &mut Section<'_>) -> Option<UplinkConfig> {
+    let host = section.required_text("host", "the name or address of the backend");
+    let port = section.integer("port", 1..=65_535).unwrap_or(8883);
+    let ca_file = section.required_text("ca_file", "the path of the authority's certificate");
+    let certificate_file =
+        section.required_text("certificate_file", "the path of this gateway's certificate");
+    let key_file = section.required_text("key_file", "the path of this gateway's private key");
+    Some(UplinkConfig {
+        host: host?.to_owned(),
+        port: u16::try_from(port).ok()?,
+        ca_file: ca_file?.into(),
+        certificate_file: certificate_file?.into(),
+        key_file: key_file?.into(),
+    })
+}
+
+fn buffer(section: &mut Section<'_>) -> Option<BufferConfig> {
+    let path = section.required_text("path", "the path of the buffer file");
+    let commit_interval = section.millis("commit_interval_ms", 50..=60_000, 5_000);
+    let commit_samples = section.integer("commit_samples", 1..=20_000).unwrap_or(1_500);
+    let max_mib = section.integer("max_mib", 1..=1_048_576).unwrap_or(1_024);
+    let replay_hours = section.integer("replay_hours", 0..=8_760).unwrap_or(24);
+    Some(BufferConfig {
+        path: path?.into(),
+        commit_interval,
+        commit_samples: usize::try_from(commit_samples).ok()?,
+        bytes_max: u64::try_from(max_mib).ok()? << 20,
+        replay_window: Duration::from_secs(u64::try_from(replay_hours).ok()? * 3_600),
+    })
+}
+
+fn status(section: &mut Section<'_>) -> Option<StatusConfig> {
+    let listen: SocketAddr = section.parsed("listen", "an address and port, for example 127.0.0.1:9180")?;
+    if !listen.ip().is_loopback() {
+        section.problem("listen", "only a loopback address is allowed, for example 127.0.0.1:9180");
+        return None;
+    }
+    Some(StatusConfig { listen: Some(listen) })
+}

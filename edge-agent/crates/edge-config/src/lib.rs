@@ -1,0 +1,101 @@
+//! The agent's configuration: `agent.toml` and one file for each machine in `machines.d/`.
+//!
+//! Text becomes a tree with line numbers, the tree becomes [`AgentConfig`]; everything that is wrong
+//! is collected on the way, in all files, so that one run of `edge-agent check` shows it all. A key
+//! that is not known is an error: a misspelt limit must not be a silent default.
+
+mod agent;
+mod machine;
+mod problem;
+mod section;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+pub use agent::{AgentConfig, BufferConfig, Secret, StatusConfig, UplinkConfig};
+pub use machine::{Connection, MachineConfig, TagConfig};
+pub use problem::{ConfigErrors, Problem};
+
+use problem::Report;
+use section::Document;
+
+/// Largest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Reads a configuration folder.
+///
+/// # Errors
+/// Every problem of every file, in the order of files and lines.
+pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
+    let report = Report::default();
+    let agent = read(&folder.join("agent.toml"), &report)
+        .and_then(|text| parse(&folder.join("agent.toml"), &text, &report, agent::parse));
+    let mut machines = Vec::new();
+    for path in machine_files(&folder.join("machines.d"), &report) {
+        let Some(text) = read(&path, &report) else { continue };
+        if let Some(machine) = parse(&path, &text, &report, machine::parse) {
+            machines.push((path, machine));
+        }
+    }
+    check_unique(&machines, &report);
+    let machines = machines.into_iter().map(|(_, machine)| machine).collect();
+    report.finish(agent.map(|agent| AgentConfig { machines, ..agent }))
+}
+
+fn machine_files(folder: &Path, report: &Report) -> Vec<std::path::PathBuf> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            report.file(folder, format!("cannot be read: {error}; one file for each machine belongs here"));
+            return Vec::new();
+        }
+    };
+    let mut paths: Vec<_> = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    paths.sort();
+    if paths.is_empty() {
+        report.file(folder, "holds no .toml file; one file for each machine belongs here".to_owned());
+    }
+    paths
+}
+
+fn read(path: &Path, report: &Report) -> Option<String> {
+    let size = std::fs::metadata(path).map(|m| m.len());
+    let text = match size {
+        Ok(size) if size > FILE_BYTES_MAX => {
+            report.file(path, format!("has {size} bytes; at most {FILE_BYTES_MAX} are read"));
+            return None;
+        }
+        Ok(_) => std::fs::read_to_string(path),
+        Err(error) => Err(error),
+    };
+    text.map_err(|error| report.file(path, format!("cannot be read: {error}"))).ok()
+}
+
+fn parse<T>(
+    path: &Path,
+    text: &str,
+    report: &Report,
+    build: impl FnOnce(&mut section::Section<'_>) -> Option<T>,
+) -> Option<T> {
+    let document = Document::parse(path, text, report)?;
+    let mut root = document.root();
+    let built = build(&mut root);
+    root.finish();
+    built
+}
+
+fn check_unique(machines: &[(std::path::PathBuf, MachineConfig)], report: &Report) {
+    let mut first: HashMap<&str, &Path> = HashMap::new();
+    for (path, machine) in machines {
+        if let Some(other) = first.insert(machine.id.as_str(), path) {
+            let message = format!("machine id {} is also used in {}", machine.id, other.display());
+            report.file(path, message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

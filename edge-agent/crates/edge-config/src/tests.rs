@@ -1,0 +1,207 @@
+use std::path::PathBuf;
+
+use super::*;
+
+const AGENT: &str = r#"
+version = 1
+tenant = "acme"
+gateway = "gw-1"
+
+[uplink]
+host = "127.0.0.1"
+port = 8883
+ca_file = "ca.crt"
+certificate_file = "gateway.crt"
+key_file = "gateway.key"
+
+[buffer]
+path = "buffer.db"
+commit_interval_ms = 1000
+
+[status]
+listen = "127.0.0.1:0"
+"#;
+
+const MODBUS: &str = r#"
+version = 1
+id = "press-1"
+name = "Press 1"
+kind = "hydraulic-press"
+
+[modbus_tcp]
+host = "127.0.0.1"
+port = 5020
+unit_id = 3
+timeout_ms = 500
+
+[[tags]]
+id = "oil_temperature"
+unit = "Cel"
+data_type = "float"
+role = "headline"
+holding_register = 0
+format = "i16"
+scale = 0.1
+poll_interval_ms = 200
+
+[[tags]]
+id = "state"
+data_type = "int"
+role = "state"
+holding_register = 1
+format = "u16"
+
+[[alarms]]
+id = "oil_hot"
+tag = "oil_temperature"
+kind = "high"
+limit = 80.0
+deadband = 2
+priority = "high"
+message = "Oil too hot"
+"#;
+
+const OPCUA: &str = r#"
+version = 1
+id = "lathe-1"
+
+[opcua]
+endpoint = "opc.tcp://127.0.0.1:4840"
+
+[[tags]]
+id = "speed"
+data_type = "float"
+node_id = "nsu=urn:machine:lathe;s=speed"
+"#;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(agent: &str, machines: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        std::fs::write(folder.path().join("agent.toml"), agent).expect("writes");
+        std::fs::create_dir(folder.path().join("machines.d")).expect("creates");
+        for (name, text) in machines {
+            std::fs::write(folder.path().join("machines.d").join(name), text).expect("writes");
+        }
+        Self(folder)
+    }
+
+    fn errors(&self) -> Vec<Problem> {
+        load(self.0.path()).expect_err("refused").0
+    }
+}
+
+fn one_error(machine: &str) -> Problem {
+    let mut errors = Folder::new(AGENT, &[("m.toml", machine)]).errors();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    errors.remove(0)
+}
+
+#[test]
+fn a_good_configuration_is_read_whole() {
+    let folder = Folder::new(AGENT, &[("b.toml", OPCUA), ("a.toml", MODBUS), ("note.txt", "ignored")]);
+    let config = load(folder.0.path()).expect("good");
+    assert_eq!(config.tenant.as_str(), "acme");
+    assert_eq!(config.buffer.commit_interval.as_millis(), 1_000);
+    assert_eq!(config.buffer.replay_window.as_secs(), 24 * 3_600);
+    let ids: Vec<&str> = config.machines.iter().map(|m| m.id.as_str()).collect();
+    assert_eq!(ids, ["press-1", "lathe-1"]);
+    let press = &config.machines[0];
+    assert_eq!(press.connection.protocol(), "modbus-tcp");
+    assert_eq!((press.tags.len(), press.alarms.len()), (2, 1));
+    let Connection::ModbusTcp(connection) = &press.connection else { panic!("modbus") };
+    assert_eq!((connection.unit_id(), connection.tags().len()), (3, 2));
+}
+
+#[test]
+fn five_mistakes_are_all_named_with_file_line_key_value_and_what_is_allowed() {
+    let broken = MODBUS
+        .replace("port = 5020", "port = 70000")
+        .replace("unit_id = 3", "unitid = 3")
+        .replace("format = \"i16\"", "format = \"int16\"")
+        .replace("tag = \"oil_temperature\"", "tag = \"oil_temp\"")
+        .replace("limit = 80.0", "limit = \"80\"");
+    let errors = Folder::new(AGENT, &[("press.toml", &broken)]).errors();
+    let text = ConfigErrors(errors.clone()).to_string();
+    for (line, part) in [
+        (9, "modbus_tcp.port = 70000: is out of range; 1 to 65535 are allowed"),
+        (10, "modbus_tcp.unitid = 3: this key is not known; did you mean \"unit_id\"?"),
+        (19, "tags[0].format = \"int16\": is not known; allowed are u16, i16"),
+        (32, "alarms[0].tag = \"oil_temp\": this machine has no such tag"),
+        (34, "alarms[0].limit = \"80\": a number is needed, this is a string"),
+    ] {
+        let expected = format!("press.toml:{line}: {part}");
+        assert!(text.contains(&expected), "{expected}\nis not in\n{text}");
+    }
+    assert!(text.ends_with("problems found"), "{text}");
+}
+
+#[test]
+fn mistakes_of_all_files_come_together() {
+    let agent = AGENT.replace("gateway = \"gw-1\"", "gateway = \"GW 1\"");
+    let machine = OPCUA.replace("opc.tcp://127.0.0.1:4840", "http://127.0.0.1");
+    let errors = Folder::new(&agent, &[("m.toml", &machine)]).errors();
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    assert_eq!((errors[0].key.as_str(), errors[0].line), ("gateway", Some(4)));
+    assert!(errors[1].message.contains("opc.tcp://"), "{}", errors[1].message);
+}
+
+#[test]
+fn text_that_is_no_toml_is_named_with_its_line() {
+    let error = one_error("version = 1\nid = \"x\n");
+    assert_eq!(error.line, Some(2));
+    assert!(error.message.starts_with("this is not TOML"), "{}", error.message);
+}
+
+#[test]
+fn a_missing_file_or_folder_is_named() {
+    let error = load(&PathBuf::from("/nonexistent")).expect_err("refused").to_string();
+    assert!(error.contains("/nonexistent/agent.toml: cannot be read"), "{error}");
+    assert!(error.contains("/nonexistent/machines.d"), "{error}");
+    assert!(!Folder::new(AGENT, &[]).errors().is_empty(), "a gateway without machines is a mistake");
+}
+
+#[test]
+fn a_machine_needs_exactly_one_connection() {
+    let both = OPCUA.replace("[opcua]", "[modbus_tcp]\nhost = \"a\"\n[opcua]");
+    assert!(one_error(&both).message.contains("one connection"));
+    let none = "version = 1\nid = \"x\"\n";
+    assert!(one_error(none).message.contains("[modbus_tcp] or [opcua]"));
+}
+
+#[test]
+fn ids_are_unique_within_a_machine_and_between_machines() {
+    let twice = MODBUS.replace("id = \"state\"", "id = \"oil_temperature\"");
+    assert!(one_error(&twice).message.contains("used twice"));
+    let errors = Folder::new(AGENT, &[("a.toml", MODBUS), ("b.toml", MODBUS)]).errors();
+    assert!(errors[0].message.contains("also used in"), "{errors:?}");
+}
+
+#[test]
+fn what_cannot_be_read_from_registers_is_refused() {
+    let table = MODBUS.replace("holding_register = 1", "coil = 1");
+    assert!(one_error(&table).message.contains("coil"));
+    let missing = MODBUS.replace("holding_register = 1\n", "");
+    assert!(one_error(&missing).message.contains("zero-based address"));
+    let two = MODBUS.replace("holding_register = 1\n", "holding_register = 1\ninput_register = 2\n");
+    assert!(one_error(&two).message.contains("keep one address"));
+    let bit = MODBUS.replace("format = \"u16\"", "format = \"bit\"\nbit = 16");
+    assert!(one_error(&bit).message.contains("0 to 15"));
+}
+
+#[test]
+fn an_alarm_needs_a_number_to_watch() {
+    let text = OPCUA.replace("data_type = \"float\"", "data_type = \"text\"")
+        + "[[alarms]]\nid = \"a\"\ntag = \"speed\"\nkind = \"high\"\nlimit = 1\nmessage = \"m\"\n";
+    assert!(one_error(&text).message.contains("a limit needs a number"));
+    let negative = MODBUS.replace("deadband = 2", "deadband = -2");
+    assert!(one_error(&negative).message.contains("zero or more"));
+}
+
+#[test]
+fn the_status_interface_stays_on_the_gateway() {
+    let agent = AGENT.replace("127.0.0.1:0", "0.0.0.0:9180");
+    let errors = Folder::new(&agent, &[("m.toml", MODBUS)]).errors();
+    assert!(errors[0].message.contains("loopback"), "{errors:?}");
+}

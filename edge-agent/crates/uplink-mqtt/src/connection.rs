@@ -1,0 +1,320 @@
+//! One connection, from dial to end.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use delivery::{AckOutcome, Delivery, Outbox, OutboxError, Settings, TimeoutOutcome};
+use protocol::{Channel, CumulativeAck, Hello, StreamId, Topic};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
+use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::{TlsConfiguration, Transport};
+use service_kit::{Backoff, Clock};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Sidecar, TlsError, UplinkCounters, UplinkSettings, tls};
+
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The event loop must report something at least this often: the keep-alive makes it.
+const WATCHDOG: Duration = Duration::from_secs(38);
+
+/// TCP, TLS and CONNACK together.
+const CONNECT_SECONDS: u64 = 10;
+
+/// Batches of one stream under way; with three streams it stays below the endpoint's receive maximum.
+const WINDOW: u64 = 4;
+
+/// Messages the MQTT client may have unacknowledged: all windows, hello and catalogue.
+const IN_FLIGHT_MAX: u16 = 14;
+
+const LIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the backend may take to acknowledge before its silence is acted upon.
+const STALL: Duration = Duration::from_secs(10);
+
+/// How a connection ended.
+pub(crate) enum End {
+    /// It was asked to stop, and nothing is left.
+    Drained,
+    /// It failed.
+    Failed(UplinkError),
+}
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub(crate) enum UplinkError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the connection to {host}:{port} failed: {detail}")]
+    Link { host: String, port: u16, detail: String },
+    #[error("nothing was heard for {} s", WATCHDOG.as_secs())]
+    Silent,
+    #[error("the backend does not answer hello")]
+    NoAnswer,
+    #[error("the endpoint closed the connection: {0}")]
+    Closed(String),
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    #[error("the MQTT client refused a request: {0}")]
+    Client(#[from] Box<ClientError>),
+}
+
+/// Acknowledgements on their way from the reader to the sender: the newest of each stream is enough.
+#[derive(Default)]
+struct AckSlots {
+    slots: Mutex<[Option<CumulativeAck>; StreamId::ALL.len()]>,
+    arrived: Notify,
+}
+
+impl AckSlots {
+    fn put(&self, ack: CumulativeAck) {
+        let position = StreamId::ALL.iter().position(|s| *s == ack.stream).unwrap_or(0);
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)[position] = Some(ack);
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> [Option<CumulativeAck>; StreamId::ALL.len()] {
+        std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+pub(crate) struct Connection<'a> {
+    settings: &'a UplinkSettings,
+    clock: Clock,
+    counters: &'a UplinkCounters,
+    stop: &'a CancellationToken,
+    acks: AckSlots,
+}
+
+impl<'a> Connection<'a> {
+    pub(crate) fn new(
+        settings: &'a UplinkSettings,
+        clock: Clock,
+        counters: &'a UplinkCounters,
+        stop: &'a CancellationToken,
+    ) -> Self {
+        Self { settings, clock, counters, stop, acks: AckSlots::default() }
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn serve(
+        &self,
+        outbox: &mut dyn Outbox,
+        sidecar: &mut dyn Sidecar,
+        backoff: &mut Backoff,
+    ) -> End {
+        let (client, events) = match self.dial() {
+            Ok(pair) => pair,
+            Err(error) => return End::Failed(error.into()),
+        };
+        tokio::select! {
+            error = self.listen(events) => End::Failed(error),
+            end = self.feed(&client, outbox, sidecar, backoff) => end.unwrap_or_else(End::Failed),
+        }
+    }
+
+    fn dial(&self) -> Result<(AsyncClient, EventLoop), TlsError> {
+        let s = self.settings;
+        let tls = tls::client(&s.ca_file, &s.certificate_file, &s.key_file)?;
+        let mut options = MqttOptions::new(format!("{}/{}", s.tenant, s.gateway), &s.host, s.port);
+        options
+            .set_keep_alive(KEEP_ALIVE)
+            .set_clean_start(true)
+            .set_connection_timeout(CONNECT_SECONDS)
+            .set_outgoing_inflight_upper_limit(IN_FLIGHT_MAX)
+            .set_max_packet_size(u32::try_from(protocol::limits::MESSAGE_BYTES_MAX).ok())
+            .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+        let mut network = options.network_options();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
+        // Capacity 0: nothing waits inside the client, where a broken connection would lose it.
+        Ok(AsyncClient::new(options, 0))
+    }
+
+    /// Drives the event loop and picks out acknowledgements; ends with the connection.
+    async fn listen(&self, mut events: EventLoop) -> UplinkError {
+        loop {
+            match tokio::time::timeout(WATCHDOG, events.poll()).await {
+                Err(_) => return UplinkError::Silent,
+                Ok(Err(error)) => return self.explain(&error),
+                Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => self.receive(&publish),
+                Ok(Ok(Event::Incoming(Packet::Disconnect(packet)))) => {
+                    return UplinkError::Closed(format!("{:?}", packet.reason_code));
+                }
+                Ok(Ok(Event::Incoming(_) | Event::Outgoing(_))) => {}
+            }
+        }
+    }
+
+    fn explain(&self, error: &ConnectionError) -> UplinkError {
+        let UplinkSettings { host, port, .. } = self.settings;
+        let detail = if let ConnectionError::ConnectionRefused(code) = error {
+            format!("the endpoint refused it: {code:?}")
+        } else {
+            error.to_string()
+        };
+        UplinkError::Link { host: host.clone(), port: *port, detail }
+    }
+
+    fn receive(&self, publish: &Publish) {
+        let topic = std::str::from_utf8(&publish.topic).ok().and_then(|t| Topic::parse(t).ok());
+        match topic.map(|t| t.channel) {
+            Some(Channel::Ack) => match CumulativeAck::decode(&publish.payload) {
+                Ok(ack) => self.acks.put(ack),
+                Err(error) => tracing::warn!(error = %error, "an acknowledgement cannot be read"),
+            },
+            Some(other) => tracing::debug!(channel = other.path(), "a message without a reader"),
+            None => tracing::warn!("a message under a topic that is not ours"),
+        }
+    }
+
+    /// Says hello, then sends what delivery asks for.
+    async fn feed(
+        &self,
+        client: &AsyncClient,
+        outbox: &mut dyn Outbox,
+        sidecar: &mut dyn Sidecar,
+        backoff: &mut Backoff,
+    ) -> Result<End, UplinkError> {
+        let held = outbox.held();
+        let settings = Settings { window: WINDOW, stall: STALL };
+        let mut delivery = Delivery::new(settings, outbox.epoch(), held);
+        client.subscribe(self.topic(Channel::Ack), QoS::AtLeastOnce).await.map_err(Box::new)?;
+        let hello = Hello {
+            epoch: outbox.epoch(),
+            schema_max: 1,
+            agent_version: self.settings.agent_version.clone(),
+            streams: held.to_vec(),
+        };
+        self.publish(client, Channel::Hello, QoS::AtLeastOnce, hello.encode()).await?;
+        self.publish(client, Channel::Catalogue, QoS::AtLeastOnce, sidecar.catalogue()).await?;
+        delivery.handle_connected(self.clock.now());
+        let mut live_due = Instant::now();
+        let mut drain_until: Option<Instant> = None;
+        loop {
+            for range in outbox.held() {
+                delivery.handle_held(range);
+            }
+            self.handle_acks(&mut delivery, outbox, backoff);
+            self.counters.set_backlog(delivery.backlog());
+            if delivery.is_streaming() {
+                self.counters.set_connected(true);
+            }
+            if let Some(end) = self.drained(&delivery, &mut drain_until) {
+                return Ok(end);
+            }
+            if delivery.is_streaming() && live_due <= Instant::now() {
+                live_due = Instant::now() + LIVE_INTERVAL;
+                if let Some(live) = sidecar.live() {
+                    self.publish(client, Channel::Live, QoS::AtMostOnce, live).await?;
+                }
+            }
+            if self.send_next(client, &mut delivery, outbox).await? {
+                continue;
+            }
+            self.wait(&mut delivery, outbox, live_due, drain_until).await?;
+        }
+    }
+
+    /// Whether the stop has come and everything is delivered, or takes too long.
+    fn drained(&self, delivery: &Delivery, until: &mut Option<Instant>) -> Option<End> {
+        if !self.stop.is_cancelled() {
+            return None;
+        }
+        let until = *until.get_or_insert_with(|| Instant::now() + self.settings.drain_max);
+        (delivery.backlog() == 0 || Instant::now() >= until).then_some(End::Drained)
+    }
+
+    fn handle_acks(&self, delivery: &mut Delivery, outbox: &dyn Outbox, backoff: &mut Backoff) {
+        for ack in self.acks.take().into_iter().flatten() {
+            match delivery.handle_ack(ack, self.clock.now()) {
+                AckOutcome::Committed(through) => outbox.acknowledge(ack.stream, through),
+                AckOutcome::Regressed(through) => {
+                    tracing::warn!(stream.id = %ack.stream, seq.last = %through,
+                        "the backend holds less than it acknowledged before; sending it again");
+                    outbox.acknowledge(ack.stream, through);
+                }
+                AckOutcome::Known => {}
+                AckOutcome::OtherEpoch => {
+                    tracing::debug!(epoch = %ack.epoch, "an acknowledgement of another epoch");
+                }
+                AckOutcome::Ahead(through) => {
+                    tracing::error!(stream.id = %ack.stream, seq.last = %through,
+                        "the backend holds batches this buffer never committed: the buffer is a copy of an \
+                         older one; set its file aside, so that a new epoch begins");
+                }
+            }
+            if delivery.is_streaming() {
+                backoff.reset();
+            }
+        }
+    }
+
+    /// Sends one batch, if one is due.
+    async fn send_next(
+        &self,
+        client: &AsyncClient,
+        delivery: &mut Delivery,
+        outbox: &dyn Outbox,
+    ) -> Result<bool, UplinkError> {
+        let Some((stream, sequence)) = delivery.next_to_send() else { return Ok(false) };
+        let Some(batch) = outbox.read(stream, sequence).await? else { return Ok(false) };
+        self.counters.count_sent(batch.message.len());
+        let sequence = batch.sequence;
+        self.publish(client, Channel::Stream(stream), QoS::AtLeastOnce, batch.message).await?;
+        delivery.handle_sent(stream, sequence, self.clock.now());
+        Ok(true)
+    }
+
+    /// Waits for something to do.
+    async fn wait(
+        &self,
+        delivery: &mut Delivery,
+        outbox: &mut dyn Outbox,
+        live_due: Instant,
+        drain_until: Option<Instant>,
+    ) -> Result<(), UplinkError> {
+        let now = self.clock.now();
+        let timeout = delivery.poll_timeout().map_or(STALL, |due| due.since(now));
+        let stopping = async {
+            match drain_until {
+                None => self.stop.cancelled().await,
+                Some(until) => tokio::time::sleep_until(until).await,
+            }
+        };
+        tokio::select! {
+            () = outbox.changed() => {}
+            () = self.acks.arrived.notified() => {}
+            () = stopping => {}
+            () = tokio::time::sleep_until(live_due), if delivery.is_streaming() => {}
+            () = tokio::time::sleep(timeout) => match delivery.handle_timeout(self.clock.now()) {
+                TimeoutOutcome::Wait => {}
+                TimeoutOutcome::Resending => {
+                    self.counters.count_resend();
+                    tracing::warn!("no acknowledgement made progress; sending again from the watermark");
+                }
+                TimeoutOutcome::Reconnect => return Err(UplinkError::NoAnswer),
+            },
+        }
+        Ok(())
+    }
+
+    fn topic(&self, channel: Channel) -> String {
+        Topic { tenant: self.settings.tenant.clone(), gateway: self.settings.gateway.clone(), channel }
+            .to_string()
+    }
+
+    async fn publish(
+        &self,
+        client: &AsyncClient,
+        channel: Channel,
+        qos: QoS,
+        message: Vec<u8>,
+    ) -> Result<(), UplinkError> {
+        client.publish(self.topic(channel), qos, false, message).await.map_err(|e| Box::new(e).into())
+    }
+}

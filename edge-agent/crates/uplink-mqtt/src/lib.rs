@@ -1,0 +1,93 @@
+//! Carries batches to the backend over MQTT 5 with mutual TLS (SPEC sections 2 and 3).
+//!
+//! The MQTT client is a dumb pipe. Its event loop serves exactly one connection: on any error, on
+//! silence, or when delivery makes no progress, it is dropped with everything in it and a new one is
+//! made after a back-off with jitter. What is safe is decided by `delivery` from the backend's
+//! cumulative acknowledgements; PUBACK frees nothing.
+
+mod connection;
+mod counters;
+mod tls;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use delivery::Outbox;
+use plant_model::{GatewayId, TenantId};
+use service_kit::{Backoff, Clock};
+use tokio_util::sync::CancellationToken;
+
+pub use counters::UplinkCounters;
+pub use tls::TlsError;
+
+use connection::{Connection, End};
+
+/// Where to send, and as whom.
+#[derive(Debug, Clone)]
+pub struct UplinkSettings {
+    /// The customer.
+    pub tenant: TenantId,
+    /// This gateway.
+    pub gateway: GatewayId,
+    /// Name or address of the endpoint.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// The authority that signed the endpoint's certificate, PEM.
+    pub ca_file: PathBuf,
+    /// This gateway's certificate chain, PEM.
+    pub certificate_file: PathBuf,
+    /// This gateway's private key, PEM.
+    pub key_file: PathBuf,
+    /// Version of the agent, told in hello.
+    pub agent_version: String,
+    /// How long a stop may take to deliver what is committed.
+    pub drain_max: Duration,
+}
+
+/// What travels beside the batches.
+pub trait Sidecar: Send {
+    /// The encoded catalogue, sent after each hello.
+    fn catalogue(&self) -> Vec<u8>;
+
+    /// The encoded live message of this second; `None` when there is nothing new.
+    fn live(&mut self) -> Option<Vec<u8>>;
+}
+
+/// Delivers until `stop` is cancelled, then for at most [`UplinkSettings::drain_max`] until nothing
+/// committed is left unacknowledged.
+pub async fn run(
+    settings: UplinkSettings,
+    mut outbox: Box<dyn Outbox>,
+    mut sidecar: Box<dyn Sidecar>,
+    clock: Clock,
+    counters: std::sync::Arc<UplinkCounters>,
+    stop: CancellationToken,
+) {
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+    let mut complaint = String::new();
+    while !stop.is_cancelled() {
+        let connection = Connection::new(&settings, clock, &counters, &stop);
+        let end = connection.serve(outbox.as_mut(), sidecar.as_mut(), &mut backoff).await;
+        counters.set_connected(false);
+        match end {
+            End::Drained => break,
+            End::Failed(error) => {
+                // The same failure again and again is one event, not one every few seconds.
+                let text = error.to_string();
+                if text != complaint {
+                    tracing::warn!(error = %text, "the uplink is down; trying again");
+                    complaint = text;
+                }
+                counters.set_last_error(&complaint);
+            }
+        }
+        if counters.take_served() {
+            complaint.clear();
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(backoff.next_wait()) => {}
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `edge-agent`: the agent on a gateway.
+
+mod app;
+mod board;
+mod check;
+mod cli;
+mod outbox;
+mod sink;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use service_kit::telemetry;
+
+use cli::{Cli, Command};
+
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h): a restart will not help.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init(cli.log_format.into(), &cli.log);
+    let outcome = match cli.command {
+        Command::Run(arguments) => app::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            let is_config = error.downcast_ref::<edge_config::ConfigErrors>().is_some();
+            ExitCode::from(if is_config { EXIT_CONFIG } else { 1 })
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a command line program")]
+fn report(error: &anyhow::Error) {
+    eprintln!("edge-agent: {error:#}");
+}

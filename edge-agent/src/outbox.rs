@@ -1,0 +1,76 @@
+//! The buffer and the board, as the uplink sees them.
+
+use delivery::{Outbox, OutboxBatch, OutboxError, OutboxFuture};
+use edge_store::StoreClient;
+use protocol::{Epoch, Sequence, StreamId, StreamRange};
+use service_kit::Clock;
+use tokio::sync::watch;
+use uplink_mqtt::Sidecar;
+
+use crate::board::Board;
+
+/// The outbox of the store.
+pub(crate) struct StoreOutbox {
+    epoch: Epoch,
+    client: StoreClient,
+    ranges: watch::Receiver<[StreamRange; StreamId::ALL.len()]>,
+}
+
+impl StoreOutbox {
+    pub(crate) fn new(epoch: Epoch, client: StoreClient) -> Self {
+        let ranges = client.ranges();
+        Self { epoch, client, ranges }
+    }
+}
+
+impl Outbox for StoreOutbox {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn held(&mut self) -> [StreamRange; StreamId::ALL.len()] {
+        *self.ranges.borrow_and_update()
+    }
+
+    fn changed(&mut self) -> OutboxFuture<'_, ()> {
+        Box::pin(async {
+            if self.ranges.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    fn read(
+        &self,
+        stream: StreamId,
+        from: Sequence,
+    ) -> OutboxFuture<'_, Result<Option<OutboxBatch>, OutboxError>> {
+        Box::pin(async move {
+            let found = self.client.read(stream, from).await.map_err(|e| OutboxError(e.to_string()))?;
+            Ok(found.map(|b| OutboxBatch { sequence: b.sequence, message: b.message }))
+        })
+    }
+
+    fn acknowledge(&self, stream: StreamId, through: Sequence) {
+        self.client.acknowledge(stream, through);
+    }
+}
+
+/// Catalogue and live values.
+pub(crate) struct BoardSidecar {
+    pub catalogue: Vec<u8>,
+    pub board: Board,
+    pub clock: Clock,
+}
+
+impl Sidecar for BoardSidecar {
+    fn catalogue(&self) -> Vec<u8> {
+        // Asked for once a connection: the backend may have forgotten what it was told before.
+        self.board.refresh();
+        self.catalogue.clone()
+    }
+
+    fn live(&mut self) -> Option<Vec<u8>> {
+        Some(self.board.live(self.clock.wall()).encode())
+    }
+}

@@ -1,0 +1,43 @@
+//! Running a program as one step, with a line that says what it is for.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// The cargo that runs this.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Says something to the person who waits.
+#[expect(clippy::print_stderr, reason = "a command line program; standard output belongs to what it runs")]
+pub(crate) fn say(text: &str) {
+    eprintln!("xtask: {text}");
+}
+
+/// Runs a step; its output goes where ours goes.
+pub(crate) fn run(what: &str, command: &mut Command) -> Result<()> {
+    say(what);
+    let began = Instant::now();
+    let status = command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    if !status.success() {
+        bail!("{what}: {:?} ended with {status}", command.get_program());
+    }
+    let seconds = began.elapsed().as_secs();
+    if seconds >= 5 {
+        say(&format!("{what}: done in {seconds} s"));
+    }
+    Ok(())
+}

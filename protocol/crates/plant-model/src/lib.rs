@@ -1,0 +1,19 @@
+//! The vocabulary of a plant: identifiers, tags, values, quality, samples, time and alarms.
+//!
+//! This crate knows nothing about files, sockets, clocks, serialisation or any program. Every
+//! other crate speaks in its words. Identifiers are parsed once, at the edge of the system, and are
+//! valid for ever after.
+
+mod alarm;
+mod id;
+mod sample;
+mod tag;
+mod time;
+mod value;
+
+pub use alarm::{AlarmDefinition, AlarmKind, AlarmPriority, AlarmState, AlarmTransition, TransitionCause};
+pub use id::{AlarmId, GatewayId, IdError, MachineId, SiteId, TagId, TenantId};
+pub use sample::Sample;
+pub use tag::{DataType, TagDefinition};
+pub use time::{Monotonic, Timestamp, TimestampError};
+pub use value::{Quality, QualityClass, Value};

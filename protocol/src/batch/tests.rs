@@ -1,0 +1,259 @@
+use std::time::Duration;
+
+use plant_model::*;
+use proptest::prelude::*;
+
+use super::*;
+use crate::*;
+
+fn sample(value: Value, at: i64) -> Sample {
+    Sample {
+        value: Some(value),
+        quality: Quality::GOOD,
+        source_timestamp: None,
+        gateway_timestamp: Timestamp::from_micros(at),
+    }
+}
+
+/// Fifteen machines' worth of small data, fixed for the golden file.
+fn golden_samples() -> BatchBody {
+    BatchBody::Samples(
+        (0..6_u32)
+            .map(|n| SeriesSamples {
+                series: SeriesId(n + 1),
+                samples: (0..4_i64)
+                    .map(|t| {
+                        let at = 1_790_000_000_000_000 + t * 1_000_000;
+                        let value = match n {
+                            0 => Value::Bool(t % 2 == 0),
+                            1 => Value::Int(1_000 + t),
+                            2 => Value::Float(f64::from(231_i32) / 10.0),
+                            3 => Value::Float(f64::from(1.1_f32)),
+                            4 => Value::Float(std::f64::consts::PI),
+                            _ => Value::Text("recipe-7".into()),
+                        };
+                        sample(value, at)
+                    })
+                    .collect(),
+            })
+            .collect(),
+    )
+}
+
+fn golden_transition() -> BatchBody {
+    BatchBody::Transitions(vec![AlarmTransition {
+        machine: MachineId::new("press-1").expect("valid"),
+        alarm: AlarmId::new("oil_hot").expect("valid"),
+        tag: TagId::new("oil_temperature").expect("valid"),
+        occurrence: 3,
+        from: AlarmState::Normal,
+        to: AlarmState::Unacknowledged,
+        cause: TransitionCause::Raised,
+        priority: AlarmPriority::High,
+        value: Value::Float(81.5),
+        limit: 80.0,
+        value_at: Timestamp::from_micros(1_790_000_000_000_000),
+        decided_at: Timestamp::from_micros(1_790_000_000_000_120),
+        message: "Oil too hot".into(),
+    }])
+}
+
+fn golden_gap() -> BatchBody {
+    BatchBody::Records(vec![
+        DiagnosticRecord::Gap(Gap {
+            stream: StreamId::Telemetry,
+            first: Sequence::from_u64(5),
+            last: Sequence::from_u64(9),
+            samples: 7_500,
+            reason: LossReason::BufferFull,
+            at: Timestamp::from_micros(1_790_000_000_000_000),
+        }),
+        DiagnosticRecord::Dropped(Dropped {
+            samples: 20,
+            reason: LossReason::StoreStalled,
+            from: Timestamp::from_micros(1_790_000_000_000_000),
+            to: Timestamp::from_micros(1_790_000_001_000_000),
+        }),
+    ])
+}
+
+fn encode(body: &BatchBody) -> Vec<u8> {
+    Batch::encode(
+        Epoch::from_u64(0xE0),
+        Sequence::from_u64(7),
+        Timestamp::from_micros(1_790_000_005_000_000),
+        body,
+    )
+    .expect("within the limits")
+}
+
+#[test]
+fn every_kind_of_body_comes_back() {
+    for body in [golden_samples(), golden_transition(), golden_gap()] {
+        let batch = Batch::decode(&encode(&body)).expect("own encoding");
+        assert_eq!(batch.body, body);
+        assert_eq!(batch.header.sequence.as_u64(), 7);
+        assert_eq!(usize::try_from(batch.header.count).expect("small"), body.count());
+        assert_eq!(batch.committed_at.micros(), 1_790_000_005_000_000);
+    }
+}
+
+/// Files written by the first release must be readable for ever. `UPDATE_FIXTURES=1` writes missing ones.
+#[test]
+fn golden_files_of_schema_1_are_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1");
+    for (name, body) in
+        [("samples", golden_samples()), ("transition", golden_transition()), ("gap", golden_gap())]
+    {
+        let path = folder.join(format!("{name}.bin"));
+        if std::env::var_os("UPDATE_FIXTURES").is_some() && !path.exists() {
+            std::fs::create_dir_all(&folder).expect("writable");
+            std::fs::write(&path, encode(&body)).expect("writable");
+        }
+        let bytes = std::fs::read(&path).expect("the fixture is part of the repository");
+        assert_eq!(Batch::decode(&bytes).expect(name).body, body, "{name}");
+    }
+}
+
+#[test]
+fn corrupt_files_are_refused_with_their_reason() {
+    let good = encode(&golden_samples());
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        Batch::decode(&bytes).expect_err("corrupt").reason()
+    };
+    assert_eq!(with(&|b| b.clear()), "too_short");
+    assert_eq!(with(&|b| b.truncate(20)), "too_short");
+    assert_eq!(with(&|b| b[0] = 0x7B), "unknown_container");
+    assert_eq!(with(&|b| b[1] = 9), "unknown_schema");
+    assert_eq!(with(&|b| b.truncate(60)), "checksum");
+    assert_eq!(with(&|b| b[16] ^= 1), "checksum");
+    assert_eq!(with(&|b| b.resize((1 << 20) + 1, 0)), "too_large");
+    let resealed = |change: &dyn Fn(&mut Vec<u8>)| {
+        with(&|b| {
+            change(b);
+            let length = u32::try_from(b.len() - HEADER_BYTES).expect("small");
+            b[44..48].copy_from_slice(&length.to_le_bytes());
+            let checksum = crc32fast::hash(&b[8..]);
+            b[4..8].copy_from_slice(&checksum.to_le_bytes());
+        })
+    };
+    assert_eq!(resealed(&|b| b[2] = 99), "field", "no such stream");
+    assert_eq!(resealed(&|b| b[40] ^= 1), "field", "the count is a lie");
+    assert_eq!(resealed(&|b| b.truncate(60)), "compression");
+    assert_eq!(resealed(&|b| b[2] = 1), "field", "samples in the alarm stream");
+    assert_eq!(
+        resealed(&|b| {
+            b.truncate(HEADER_BYTES);
+            b.extend(zstd::bulk::compress(&vec![0_u8; 64 << 20], 3).expect("compresses"));
+        }),
+        "compression",
+        "a bomb is not blown up"
+    );
+}
+
+#[test]
+fn a_body_without_entries_or_with_too_many_is_not_made() {
+    let encode = |body| Batch::encode(Epoch::from_u64(1), Sequence::from_u64(1), Timestamp::default(), &body);
+    assert_eq!(encode(BatchBody::Samples(vec![])).expect_err("empty").reason(), "field");
+    let BatchBody::Transitions(one) = golden_transition() else { unreachable!("built above") };
+    let many = vec![one[0].clone(); limits::BATCH_RECORDS_MAX + 1];
+    assert_eq!(encode(BatchBody::Transitions(many)).expect_err("too many").reason(), "too_large");
+}
+
+#[test]
+fn control_messages_come_back() {
+    let hello = Hello {
+        epoch: Epoch::from_u64(u64::MAX),
+        schema_max: 1,
+        agent_version: "0.1.0".into(),
+        streams: StreamId::ALL
+            .map(|stream| StreamRange { stream, oldest: Sequence::from_u64(1), next: Sequence::from_u64(5) })
+            .to_vec(),
+    };
+    assert_eq!(Hello::decode(&hello.encode()), Ok(hello.clone()));
+    let partial = Hello { streams: hello.streams[..2].to_vec(), ..hello };
+    assert_eq!(Hello::decode(&partial.encode()).expect_err("a stream is missing").reason(), "field");
+    let ack = CumulativeAck {
+        epoch: Epoch::from_u64(3),
+        stream: StreamId::Telemetry,
+        committed_through: Sequence::from_u64(9),
+    };
+    assert_eq!(CumulativeAck::decode(&ack.encode()), Ok(ack));
+    let live = Live {
+        at: Timestamp::from_micros(5),
+        latest: vec![SeriesSamples { series: SeriesId(1), samples: vec![sample(Value::Int(1), 5)] }],
+        links: vec![MachineLink {
+            machine: MachineId::new("m").expect("valid"),
+            up: false,
+            reason: "refused".into(),
+        }],
+    };
+    assert_eq!(Live::decode(&live.encode()), Ok(live));
+}
+
+fn catalogue() -> Catalogue {
+    let tag = |series, id: &str| CatalogueTag {
+        series: SeriesId(series),
+        definition: TagDefinition {
+            id: TagId::new(id).expect("valid"),
+            name: id.to_owned(),
+            unit: "Cel".into(),
+            data_type: DataType::Float,
+        },
+        role: TagRole::Headline,
+    };
+    Catalogue {
+        epoch: Epoch::from_u64(1),
+        machines: vec![CatalogueMachine {
+            id: MachineId::new("press-1").expect("valid"),
+            name: "Press 1".into(),
+            kind: "hydraulic-press".into(),
+            protocol: "modbus-tcp".into(),
+            tags: vec![tag(1, "oil_temperature"), tag(2, "pressure")],
+            alarms: vec![AlarmDefinition {
+                id: AlarmId::new("oil_hot").expect("valid"),
+                tag: TagId::new("oil_temperature").expect("valid"),
+                kind: AlarmKind::High,
+                limit: 80.0,
+                deadband: 2.0,
+                on_delay: Duration::from_millis(500),
+                off_delay: Duration::ZERO,
+                priority: AlarmPriority::High,
+                message: "Oil too hot".into(),
+            }],
+        }],
+    }
+}
+
+#[test]
+fn a_catalogue_comes_back_and_may_not_name_a_series_twice() {
+    let good = catalogue();
+    assert_eq!(Catalogue::decode(&good.encode()), Ok(good.clone()));
+    let mut twice = good;
+    twice.machines[0].tags[1].series = SeriesId(1);
+    assert_eq!(Catalogue::decode(&twice.encode()).expect_err("twice").reason(), "field");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), first in 0_u8..5) {
+        let mut bytes = bytes;
+        if let Some(b) = bytes.first_mut() { *b = first; }
+        let _ = Batch::decode(&bytes);
+        let _ = Hello::decode(&bytes);
+        let _ = CumulativeAck::decode(&bytes);
+        let _ = Live::decode(&bytes);
+        let _ = Catalogue::decode(&bytes);
+    }
+
+    #[test]
+    fn a_flipped_bit_never_passes_unnoticed(bit in 0_usize..8, at in any::<prop::sample::Index>()) {
+        let mut bytes = encode(&golden_samples());
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        // Byte 3 is reserved and carries no meaning.
+        prop_assert!(at == 3 || Batch::decode(&bytes).is_err(), "byte {at} bit {bit}");
+    }
+}

@@ -1,0 +1,126 @@
+//! The opening of a connection and acknowledgements (SPEC section 3).
+
+use crate::diagnostic::stream;
+use crate::journal::text;
+use crate::{DecodeError, Epoch, Sequence, StreamId, container, wire};
+
+/// What a gateway holds of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamRange {
+    /// The stream.
+    pub stream: StreamId,
+    /// The oldest batch it can still send; equal to `next` when it holds none.
+    pub oldest: Sequence,
+    /// The sequence that the next batch will get.
+    pub next: Sequence,
+}
+
+/// The first message of a gateway on every connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The life of its store file.
+    pub epoch: Epoch,
+    /// The newest batch schema it can write.
+    pub schema_max: u32,
+    /// The version of the agent.
+    pub agent_version: String,
+    /// What it holds, one entry a stream.
+    pub streams: Vec<StreamRange>,
+}
+
+impl Hello {
+    /// To bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let streams = self
+            .streams
+            .iter()
+            .map(|r| wire::Range {
+                stream: r.stream.code().into(),
+                oldest: r.oldest.as_u64(),
+                next: r.next.as_u64(),
+            })
+            .collect();
+        container::seal_plain(&wire::Hello {
+            epoch: self.epoch.as_u64(),
+            schema_max: self.schema_max,
+            agent_version: self.agent_version.clone(),
+            streams,
+        })
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// The bytes are no hello.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let hello: wire::Hello = container::open_plain(bytes, "Hello")?;
+        let streams = hello.streams.into_iter().map(range).collect::<Result<Vec<_>, _>>()?;
+        for id in StreamId::ALL {
+            let entries = streams.iter().filter(|r| r.stream == id).count();
+            if entries != 1 {
+                return Err(DecodeError::field(
+                    "streams",
+                    format!("{entries} entries for stream {id}; 1 is right"),
+                ));
+            }
+        }
+        Ok(Self {
+            epoch: Epoch::from_u64(hello.epoch),
+            schema_max: hello.schema_max,
+            agent_version: text("agent_version", hello.agent_version)?,
+            streams,
+        })
+    }
+}
+
+fn range(range: wire::Range) -> Result<StreamRange, DecodeError> {
+    if range.oldest == 0 || range.oldest > range.next {
+        return Err(DecodeError::field(
+            "streams",
+            format!("oldest {} and next {} are no range", range.oldest, range.next),
+        ));
+    }
+    Ok(StreamRange {
+        stream: stream(range.stream)?,
+        oldest: Sequence::from_u64(range.oldest),
+        next: Sequence::from_u64(range.next),
+    })
+}
+
+/// The backend holds every batch of a stream up to and including `committed_through`, durably, or
+/// knows it for lost by a gap record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CumulativeAck {
+    /// The epoch the sequences belong to.
+    pub epoch: Epoch,
+    /// The stream.
+    pub stream: StreamId,
+    /// The last batch of the unbroken row from 1.
+    pub committed_through: Sequence,
+}
+
+impl CumulativeAck {
+    /// To bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        container::seal_plain(&wire::Ack {
+            epoch: self.epoch.as_u64(),
+            stream: self.stream.code().into(),
+            committed_through: self.committed_through.as_u64(),
+        })
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// The bytes are no acknowledgement.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let ack: wire::Ack = container::open_plain(bytes, "Ack")?;
+        Ok(Self {
+            epoch: Epoch::from_u64(ack.epoch),
+            stream: stream(ack.stream)?,
+            committed_through: Sequence::from_u64(ack.committed_through),
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! Diagnostic records (SPEC section 7): what is missing, and why.
+
+use plant_model::Timestamp;
+
+use crate::journal::text;
+use crate::wire::record::Kind;
+use crate::{DecodeError, Sequence, StreamId, wire};
+
+/// Why samples are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LossReason {
+    /// The buffer reached its bound and the oldest batches made room.
+    BufferFull,
+    /// The buffer could not be written for so long that the memory ring overflowed.
+    StoreStalled,
+    /// A stored batch could not be read back.
+    Damaged,
+}
+
+impl LossReason {
+    const ALL: [Self; 3] = [Self::BufferFull, Self::StoreStalled, Self::Damaged];
+
+    /// The name used on the wire and in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BufferFull => "buffer_full",
+            Self::StoreStalled => "store_stalled",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Self, DecodeError> {
+        Self::ALL
+            .into_iter()
+            .find(|r| r.name() == name)
+            .ok_or_else(|| DecodeError::field("reason", format!("{name:?} is not known")))
+    }
+}
+
+/// Batches that were committed and will never be sent: `first..=last` of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The stream.
+    pub stream: StreamId,
+    /// The first missing batch.
+    pub first: Sequence,
+    /// The last missing batch.
+    pub last: Sequence,
+    /// Samples or records that were in them.
+    pub samples: u64,
+    /// Why.
+    pub reason: LossReason,
+    /// When the gateway gave them up.
+    pub at: Timestamp,
+}
+
+/// Samples that were acquired and never became part of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// How many.
+    pub samples: u64,
+    /// Why.
+    pub reason: LossReason,
+    /// Time of the first of them.
+    pub from: Timestamp,
+    /// Time of the last of them.
+    pub to: Timestamp,
+}
+
+/// What a gateway says about its own data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiagnosticRecord {
+    /// Batches that are lost.
+    Gap(Gap),
+    /// Samples that are lost.
+    Dropped(Dropped),
+}
+
+impl DiagnosticRecord {
+    /// When it happened.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Gap(gap) => gap.at,
+            Self::Dropped(dropped) => dropped.to,
+        }
+    }
+}
+
+pub(crate) fn to_wire(record: &DiagnosticRecord) -> wire::Record {
+    let kind = match record {
+        DiagnosticRecord::Gap(gap) => Kind::Gap(wire::Gap {
+            stream: gap.stream.code().into(),
+            first: gap.first.as_u64(),
+            last: gap.last.as_u64(),
+            samples: gap.samples,
+            reason: gap.reason.name().to_owned(),
+            at_us: gap.at.micros(),
+        }),
+        DiagnosticRecord::Dropped(dropped) => Kind::Dropped(wire::Dropped {
+            samples: dropped.samples,
+            reason: dropped.reason.name().to_owned(),
+            from_us: dropped.from.micros(),
+            to_us: dropped.to.micros(),
+        }),
+    };
+    wire::Record { kind: Some(kind) }
+}
+
+pub(crate) fn from_wire(record: wire::Record) -> Result<DiagnosticRecord, DecodeError> {
+    match record.kind {
+        Some(Kind::Gap(gap)) => gap_from_wire(gap),
+        Some(Kind::Dropped(dropped)) => Ok(DiagnosticRecord::Dropped(Dropped {
+            samples: dropped.samples,
+            reason: LossReason::from_name(&text("reason", dropped.reason)?)?,
+            from: Timestamp::from_micros(dropped.from_us),
+            to: Timestamp::from_micros(dropped.to_us),
+        })),
+        None => Err(DecodeError::field("record", "the kind of the record is not known")),
+    }
+}
+
+fn gap_from_wire(gap: wire::Gap) -> Result<DiagnosticRecord, DecodeError> {
+    if gap.first == 0 || gap.first > gap.last {
+        return Err(DecodeError::field(
+            "gap",
+            format!("{}..={} is no range of sequences", gap.first, gap.last),
+        ));
+    }
+    Ok(DiagnosticRecord::Gap(Gap {
+        stream: stream(gap.stream)?,
+        first: Sequence::from_u64(gap.first),
+        last: Sequence::from_u64(gap.last),
+        samples: gap.samples,
+        reason: LossReason::from_name(&text("reason", gap.reason)?)?,
+        at: Timestamp::from_micros(gap.at_us),
+    }))
+}
+
+/// A stream from a 32-bit field.
+pub(crate) fn stream(code: u32) -> Result<StreamId, DecodeError> {
+    StreamId::from_code(u8::try_from(code).unwrap_or(0))
+}

@@ -1,0 +1,30 @@
+//! The wire contract between a gateway and the backend. `SPEC.md` beside this crate is normative; each
+//! module names the section it implements.
+//!
+//! Nothing here does I/O, reads a clock or keeps state. Every decoder takes bytes from outside: it
+//! checks every length before it uses it, stops at the limits of [`limits`], and answers with a
+//! [`DecodeError`] that says what was wrong.
+
+mod batch;
+mod catalogue;
+mod columns;
+mod container;
+mod control;
+mod diagnostic;
+mod error;
+mod journal;
+pub mod limits;
+mod live;
+mod stream;
+mod topic;
+mod wire;
+
+pub use batch::{Batch, BatchBody, BatchHeader, HEADER_BYTES};
+pub use catalogue::{Catalogue, CatalogueMachine, CatalogueTag, TagRole};
+pub use columns::{SeriesId, SeriesSamples};
+pub use control::{CumulativeAck, Hello, StreamRange};
+pub use diagnostic::{DiagnosticRecord, Dropped, Gap, LossReason};
+pub use error::DecodeError;
+pub use live::{Live, MachineLink};
+pub use stream::{Epoch, Sequence, StreamId};
+pub use topic::{Channel, Topic, TopicError};

@@ -1,0 +1,39 @@
+//! Simulated machines: deterministic process models behind real Modbus TCP and real OPC UA servers.
+//!
+//! The crate depends on no other crate of this project, so that what it counts (reads served, value changes
+//! produced) is an independent truth against which the agent and the backend are judged. It can be used in one
+//! process with a test ([`Plant::start`]) or as the program `machine-simulator`. The plant file, the register map,
+//! the meaning of each counter and the control interface are described in this folder's `README.md`.
+
+mod agent_config;
+mod catalog;
+mod control;
+mod error;
+mod front;
+mod kind;
+mod machine;
+mod modbus;
+mod mode;
+mod noise;
+mod plant;
+mod plant_file;
+mod process;
+mod report;
+mod state_file;
+mod ua_server;
+mod value;
+mod wall_clock;
+
+pub use agent_config::{machine_file, write_machine_files};
+pub use catalog::{AlarmKind, AlarmSpec, Encoding, Role, Signal, TagSpec, tags};
+pub use error::SimulatorError;
+pub use kind::{Kind, Protocol};
+pub use machine::Machine;
+pub use modbus::{Placement, RegisterMap};
+pub use mode::Mode;
+pub use plant::Plant;
+pub use plant_file::{MachineConfig, PlantConfig};
+pub use process::Process;
+pub use report::{MachineDetail, MachineReport, Produced, Summary, TagReport};
+pub use state_file::{MachineState, StateFile};
+pub use value::Value;

@@ -1,0 +1,28 @@
+//! What the integration tests share: small plants and bounded waits.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test program uses its share")]
+
+use std::time::Duration;
+
+use simulators::{Kind, MachineConfig, Plant, PlantConfig, Protocol};
+use tokio::time::{sleep, timeout};
+
+/// Longest wait for anything; a test that needs it all has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A plant of one machine `m-1`.
+pub async fn plant_of(kind: Kind, protocol: Protocol) -> Plant {
+    let machine = MachineConfig { id: "m-1".into(), kind, protocol, port: 0 };
+    let host = "127.0.0.1".parse().unwrap();
+    let config = PlantConfig { name: "Test".into(), seed: 42, host, machines: vec![machine] };
+    Plant::start(config).await.expect("a machine on a free port starts")
+}
+
+/// Waits until the condition holds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+}

@@ -1,0 +1,129 @@
+//! What the programs say when they are given something wrong.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use factory_tests::factory::{Backend, Plant, Programs};
+use factory_tests::process::until;
+
+use crate::{any_port, small_plant};
+
+const GOOD: &str = r#"version = 1
+tenant = "acme"
+gateway = "gw-1"
+[buffer]
+path = "buffer.db"
+"#;
+
+const MACHINE: &str = r#"version = 1
+id = "press-1"
+[modbus_tcp]
+host = "127.0.0.1"
+port = 99999
+timeuot_ms = 500
+[[tags]]
+id = "pressure"
+data_type = "flaot"
+holding_register = 70000
+format = "i16"
+[[alarms]]
+id = "high"
+tag = "presure"
+kind = "high"
+limit = 80
+message = "Too high"
+"#;
+
+async fn check(folder: &Path) -> Result<(Option<i32>, String)> {
+    let programs = Programs::beside_this_one()?;
+    let out = tokio::process::Command::new(&programs.edge_agent)
+        .args(["check", "--config", folder.to_str().context("text")?])
+        .output()
+        .await?;
+    let text = [out.stdout, out.stderr].concat();
+    Ok((out.status.code(), String::from_utf8(text)?))
+}
+
+#[tokio::test]
+async fn a_configuration_with_five_mistakes_names_all_five_with_file_line_key_value_and_what_is_allowed()
+-> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("agent.toml"), GOOD)?;
+    std::fs::create_dir(folder.path().join("machines.d"))?;
+    std::fs::write(folder.path().join("machines.d/press.toml"), MACHINE)?;
+    let (code, text) = check(folder.path()).await?;
+    assert_eq!(code, Some(78), "{text}");
+    for part in [
+        "press.toml:5: modbus_tcp.port = 99999: is out of range; 1 to 65535 are allowed",
+        "press.toml:6: modbus_tcp.timeuot_ms = 500: this key is not known; did you mean \"timeout_ms\"?",
+        "press.toml:9: tags[0].data_type = \"flaot\": is not known; allowed are bool, int, float, text; did you mean \"float\"?",
+        "press.toml:10: tags[0].holding_register = 70000: is out of range; 0 to 65535 are allowed",
+        "press.toml:14: alarms[0].tag = \"presure\": this machine has no such tag",
+        "5 problems found",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_good_configuration_is_confirmed() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("agent.toml"), GOOD)?;
+    std::fs::create_dir(folder.path().join("machines.d"))?;
+    let machine = MACHINE
+        .replace("99999", "502")
+        .replace("timeuot_ms", "timeout_ms")
+        .replace("flaot", "float")
+        .replace("70000", "7")
+        .replace("presure", "pressure");
+    std::fs::write(folder.path().join("machines.d/press.toml"), machine)?;
+    let (code, text) = check(folder.path()).await?;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("press-1") && text.contains("modbus-tcp"), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncated_buffer_is_set_aside_with_a_clear_message_and_the_agent_goes_on() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let programs = Programs::beside_this_one()?;
+    let backend = Backend::start(&programs, &folder.path().join("backend"), any_port(), any_port()).await?;
+    let mut plant = Plant::start(&programs, &backend, folder.path(), &small_plant()).await?;
+    let committed = || async {
+        let status = plant.status().await.ok()?;
+        status["buffer"]["batches_committed"].as_u64().filter(|n| *n > 5)
+    };
+    until("some commits", Duration::from_secs(30), committed).await?;
+    plant.stop_agent().await?;
+    let before = plant.state.epoch.clone();
+    let size = std::fs::metadata(plant.buffer())?.len();
+    std::fs::OpenOptions::new().write(true).open(plant.buffer())?.set_len(size / 2)?;
+    plant.restart_agent().await?;
+    assert_ne!(plant.state.epoch, before, "a new buffer has a new epoch");
+    let kept = std::fs::read_dir(plant.config())?
+        .filter_map(Result::ok)
+        .any(|e| e.file_name().to_string_lossy().starts_with("buffer.db.damaged-"));
+    assert!(kept, "the damaged file is kept");
+    let log = plant.agent.log_end();
+    assert!(log.contains("the buffer was damaged") && log.contains("buffer.db.damaged-"), "{log}");
+    let again = || async {
+        let status = plant.status().await.ok()?;
+        status["samples"]["committed"].as_u64().filter(|n| *n > 20)
+    };
+    until("commits into the new buffer", Duration::from_secs(30), again).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_ends_with_two_and_shows_the_usage() -> Result<()> {
+    let programs = Programs::beside_this_one()?;
+    for program in [&programs.edge_agent, &programs.cloud_backend, &programs.machine_simulator] {
+        let out = tokio::process::Command::new(program).arg("--nonsense").output().await?;
+        assert_eq!(out.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&out.stderr).contains("Usage"), "{}", program.display());
+        let help = tokio::process::Command::new(program).arg("--help").output().await?;
+        assert!(help.status.success() && help.stdout.len() > 300, "{}", program.display());
+    }
+    Ok(())
+}

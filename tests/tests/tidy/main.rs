@@ -1,0 +1,208 @@
+//! The architecture, held against what cargo sees: who may depend on whom, and what stays out of the
+//! pure crates. The layers are explained in `ARCHITECTURE.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// For each crate, the crates of this project it may depend on. An edge that is not here does not exist.
+const EDGES: [(&str, &[&str]); 23] = [
+    // L0
+    ("plant-model", &[]),
+    // L1
+    ("protocol", &["plant-model"]),
+    // Ls
+    ("service-kit", &["plant-model"]),
+    // L2: decisions
+    ("alarm-engine", &["plant-model"]),
+    ("acquisition", &["plant-model"]),
+    ("delivery", &["plant-model", "protocol"]),
+    ("ingestion", &["plant-model", "protocol"]),
+    ("tenancy", &["plant-model"]),
+    ("fleet", &["plant-model", "protocol"]),
+    // L3: adapters
+    ("edge-config", &["plant-model", "protocol", "acquisition"]),
+    ("edge-store", &["plant-model", "protocol"]),
+    ("driver-modbus", &["plant-model", "acquisition", "service-kit"]),
+    ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),
+    ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit"]),
+    ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
+    ("mqtt-endpoint", &["plant-model", "protocol"]),
+    ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),
+    ("pki", &["plant-model"]),
+    // L4: composition roots
+    (
+        "edge-agent",
+        &[
+            "plant-model",
+            "protocol",
+            "service-kit",
+            "alarm-engine",
+            "acquisition",
+            "delivery",
+            "edge-config",
+            "edge-store",
+            "driver-modbus",
+            "driver-opcua",
+            "uplink-mqtt",
+        ],
+    ),
+    (
+        "cloud-backend",
+        &[
+            "plant-model",
+            "protocol",
+            "service-kit",
+            "ingestion",
+            "fleet",
+            "tenancy",
+            "store-sqlite",
+            "mqtt-endpoint",
+            "http-api",
+            "pki",
+        ],
+    ),
+    ("simulators", &[]),
+    // L5
+    ("factory-tests", &["plant-model", "protocol"]),
+    ("xtask", &[]),
+];
+
+/// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
+const PURE: [&str; 8] =
+    ["plant-model", "protocol", "alarm-engine", "acquisition", "delivery", "ingestion", "tenancy", "fleet"];
+
+/// What a pure crate must not reach, at any depth.
+const IMPURE: [&str; 16] = [
+    "tokio",
+    "rusqlite",
+    "rumqttc",
+    "reqwest",
+    "rustls",
+    "async-opcua",
+    "tokio-modbus",
+    "object_store",
+    "axum",
+    "hyper",
+    "tokio-postgres",
+    "tracing",
+    "rand",
+    "chrono",
+    "jiff",
+    "mio",
+];
+
+fn metadata() -> Metadata {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    MetadataCommand::new()
+        .manifest_path(manifest)
+        .other_options(["--offline".to_owned()])
+        .exec()
+        .expect("cargo metadata")
+}
+
+/// Normal and build dependencies of each workspace crate on other workspace crates.
+fn edges(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
+    let ours: BTreeSet<String> = metadata.workspace_packages().iter().map(|p| p.name.to_string()).collect();
+    metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| {
+            let to = package
+                .dependencies
+                .iter()
+                .filter(|d| d.kind != DependencyKind::Development && ours.contains(d.name.as_str()))
+                .map(|d| d.name.clone())
+                .collect();
+            (package.name.to_string(), to)
+        })
+        .collect()
+}
+
+#[test]
+fn crates_depend_only_along_the_edges_of_the_table() {
+    let mut violations = Vec::new();
+    for (from, to) in edges(&metadata()) {
+        let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == from) else {
+            violations.push(format!("{from} is not in the table: give it a layer"));
+            continue;
+        };
+        for target in to.iter().filter(|t| !allowed.contains(&t.as_str())) {
+            violations.push(format!("{from} may not depend on {target}"));
+        }
+    }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn the_table_names_only_crates_that_exist() {
+    let known = edges(&metadata());
+    let stale: Vec<&str> = EDGES.iter().map(|(name, _)| *name).filter(|n| !known.contains_key(*n)).collect();
+    assert!(stale.is_empty(), "{stale:?}");
+}
+
+#[test]
+fn decisions_reach_no_runtime_no_socket_no_store_and_no_clock() {
+    let metadata = metadata();
+    let resolve = metadata.resolve.as_ref().expect("resolved");
+    let names: BTreeMap<_, _> = metadata.packages.iter().map(|p| (&p.id, p.name.as_str())).collect();
+    let next: BTreeMap<_, Vec<_>> = resolve
+        .nodes
+        .iter()
+        .map(|node| {
+            let normal =
+                |d: &&cargo_metadata::NodeDep| d.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal);
+            (&node.id, node.deps.iter().filter(normal).map(|d| &d.pkg).collect())
+        })
+        .collect();
+    for package in metadata.workspace_packages() {
+        if !PURE.contains(&package.name.as_str()) {
+            continue;
+        }
+        let mut seen = BTreeSet::new();
+        let mut open = vec![&package.id];
+        while let Some(id) = open.pop() {
+            if seen.insert(id) {
+                open.extend(next.get(id).into_iter().flatten().copied());
+            }
+        }
+        let reached: Vec<&str> = seen.iter().map(|id| names[*id]).filter(|n| IMPURE.contains(n)).collect();
+        assert!(reached.is_empty(), "{} reaches {reached:?}", package.name);
+    }
+}
+
+/// Files longer than this are split; see `ARCHITECTURE.md`, section "House rules".
+const LINES_MAX: usize = 600;
+
+#[test]
+fn source_files_stay_readable_and_open_with_what_they_own() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut violations = Vec::new();
+    for folder in ["protocol", "edge-agent", "cloud-backend", "simulators", "packaging", "tests"] {
+        visit(&root.join(folder), &mut |file, text| {
+            let lines = text.lines().count();
+            if lines > LINES_MAX {
+                violations.push(format!("{} has {lines} lines; at most {LINES_MAX}", file.display()));
+            }
+            let is_test = file.ends_with("tests.rs") || file.components().any(|c| c.as_os_str() == "tests");
+            if !is_test && !text.starts_with("//!") {
+                violations.push(format!("{} does not open with //!", file.display()));
+            }
+        });
+    }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+fn visit(folder: &Path, look: &mut impl FnMut(&Path, &str)) {
+    for entry in std::fs::read_dir(folder).expect("readable").filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            if !path.ends_with("node_modules") && !path.ends_with("dist") {
+                visit(&path, look);
+            }
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            look(&path, &std::fs::read_to_string(&path).expect("text"));
+        }
+    }
+}
