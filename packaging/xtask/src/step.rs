@@ -14,10 +14,19 @@ pub(crate) fn root() -> PathBuf {
         .unwrap_or_else(|_| PathBuf::from("."))
 }
 
-/// The cargo that runs this.
+/// The cargo that runs this, as if it was called from the shell.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // What cargo says about this package would be seen by the build scripts of others, and they would be
+    // built again each time that cargo is called with and without us.
+    for (name, _) in std::env::vars_os() {
+        let about_us =
+            name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_"));
+        if about_us {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
