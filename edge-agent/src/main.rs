@@ -2,11 +2,11 @@
 
 mod app;
 mod board;
-mod check;
 mod cli;
 mod outbox;
 mod sink;
 mod status;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     telemetry::init(cli.log_format.into(), &cli.log);
     let outcome = match cli.command {
         Command::Run(arguments) => app::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
+        Command::Check(arguments) => tools::check::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,6 +28,9 @@ pub struct AgentConfig {
     pub buffer: BufferConfig,
     /// The local status interface.
     pub status: StatusConfig,
+    /// What an alarm may take from the change in the machine to the decision; `check` holds the plan
+    /// of requests against it.
+    pub alarm_latency_budget: Duration,
     /// The machines, one file each.
     pub machines: Vec<MachineConfig>,
 }
@@ -80,6 +83,7 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
         root.problem("buffer", "is missing; a table [buffer] with a path is needed");
     }
     let status = root.table("status", status).unwrap_or(StatusConfig { listen: None });
+    let alarm_latency_budget = root.millis("alarm_latency_budget_ms", 20..=60_000, 500);
     if has_uplink && uplink.is_none() {
         return None;
     }
@@ -89,6 +93,7 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
         uplink,
         buffer: buffer?,
         status,
+        alarm_latency_budget,
         machines: Vec::new(),
     })
 }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 pub use agent::{AgentConfig, BufferConfig, Secret, StatusConfig, UplinkConfig};
-pub use machine::{Connection, MachineConfig, TagConfig};
+pub use machine::{Connection, MachineConfig, Origin, TagConfig};
 pub use problem::{ConfigErrors, Problem};
 
 use problem::Report;

@@ -1,6 +1,7 @@
 //! `machines.d/*.toml`: one machine, its connection, its tags and its alarms.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use acquisition::{
@@ -28,6 +29,20 @@ pub struct MachineConfig {
     pub tags: Vec<TagConfig>,
     /// Its alarms; each names one of its tags.
     pub alarms: Vec<AlarmDefinition>,
+    /// Where all this is written.
+    pub origin: Origin,
+}
+
+/// The lines a machine was read from, for messages about parts that are fine by themselves and not
+/// together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// The line of each tag, in the order of the tags, from 1.
+    pub tag_lines: Vec<usize>,
+    /// The line of each alarm, in the order of the alarms, from 1.
+    pub alarm_lines: Vec<usize>,
 }
 
 /// How a machine is reached.
@@ -79,20 +94,29 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<MachineConfig> {
     // Known even where the connection is not, and with it the tags cannot be read.
     let _ = (root.has("tags"), root.has("alarms"));
     let protocol = protocol(root)?;
-    let tags = root.tables("tags", |section| tag(section, protocol));
+    let mut origin = Origin { file: root.file().to_owned(), tag_lines: Vec::new(), alarm_lines: Vec::new() };
+    let tags = root.tables("tags", |section| {
+        let tag = tag(section, protocol)?;
+        origin.tag_lines.push(section.line());
+        Some(tag)
+    });
     if tags.is_empty() && !root.has("tags") {
         root.problem("tags", "are missing; at least one [[tags]] is needed");
     }
     check_tags_unique(root, &tags);
     let known: HashMap<TagId, DataType> =
         tags.iter().map(|(t, _)| (t.definition.id.clone(), t.definition.data_type)).collect();
-    let alarms = root.tables("alarms", |section| alarm(section, &known));
+    let alarms = root.tables("alarms", |section| {
+        let alarm = alarm(section, &known)?;
+        origin.alarm_lines.push(section.line());
+        Some(alarm)
+    });
     check_alarms_unique(root, &alarms);
     let (tags, sources): (Vec<_>, Vec<_>) = tags.into_iter().unzip();
     let connection = connection(root, protocol, sources)?;
     let id = id?;
     let name = name.unwrap_or(id.as_str()).to_owned();
-    Some(MachineConfig { id, name, kind: kind.to_owned(), connection, tags, alarms })
+    Some(MachineConfig { id, name, kind: kind.to_owned(), connection, tags, alarms, origin })
 }
 
 fn protocol(root: &mut Section<'_>) -> Option<Protocol> {

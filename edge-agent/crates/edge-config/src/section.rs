@@ -62,6 +62,16 @@ impl<'a> Section<'a> {
         self.table.iter().find(|(k, _)| k.get_ref() == key).map(|(_, value)| value)
     }
 
+    /// The line where the table begins, from 1.
+    pub(crate) fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The file it is in.
+    pub(crate) fn file(&self) -> &'a Path {
+        self.document.file
+    }
+
     fn line_of(&self, value: &Spanned<DeValue<'_>>) -> usize {
         line_of(self.document.text, value.span().start)
     }

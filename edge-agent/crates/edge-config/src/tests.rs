@@ -110,6 +110,9 @@ fn a_good_configuration_is_read_whole() {
     let press = &config.machines[0];
     assert_eq!(press.connection.protocol(), "modbus-tcp");
     assert_eq!((press.tags.len(), press.alarms.len()), (2, 1));
+    assert_eq!((press.origin.tag_lines.as_slice(), press.origin.alarm_lines.as_slice()), (&[13, 23][..], &[30][..]));
+    assert!(press.origin.file.ends_with("machines.d/a.toml"));
+    assert_eq!(config.alarm_latency_budget.as_millis(), 500);
     let Connection::ModbusTcp(connection) = &press.connection else { panic!("modbus") };
     assert_eq!((connection.unit_id(), connection.tags().len()), (3, 2));
 }

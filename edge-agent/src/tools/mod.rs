@@ -1,0 +1,50 @@
+//! The technician's tools: each answers one question at the machine, offline, and says what to do next.
+//!
+//! A tool computes a report first and prints it last, as an aligned table or as JSON; what a report
+//! says is decided in pure functions, so that it can be tested without a terminal.
+
+pub(crate) mod check;
+mod physics;
+mod table;
+
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+
+/// How a tool prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Aligned tables, in colour on a terminal.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+impl Output {
+    pub(crate) const fn json(json: bool) -> Self {
+        if json { Self::Json } else { Self::Table }
+    }
+}
+
+/// Prints a report in the way that was asked for.
+fn print<R: Serialize>(
+    output: Output,
+    report: &R,
+    table: impl FnOnce(&mut dyn Write, table::Paint, &R) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let printed = match output {
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, report).map_err(Into::into).and_then(|()| writeln!(out))
+        }
+        Output::Table => {
+            let paint = table::Paint::for_terminal(out.is_terminal());
+            table(&mut out, paint, report)
+        }
+    };
+    // Whoever closed the pipe has read enough.
+    match printed {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
