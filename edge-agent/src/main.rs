@@ -13,20 +13,27 @@ use std::process::ExitCode;
 use clap::Parser;
 use service_kit::telemetry;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, ReadCommand, ScanCommand};
+use tools::Found;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h): a restart will not help.
 const EXIT_CONFIG: u8 = 78;
+
+/// What was looked for is not there.
+const EXIT_NOTHING: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::init(cli.log_format.into(), &cli.log);
     let outcome = match cli.command {
-        Command::Run(arguments) => app::run(&arguments),
-        Command::Check(arguments) => tools::check::run(&arguments),
+        Command::Run(arguments) => app::run(&arguments).map(|()| Found::Something),
+        Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
+        Command::Read(ReadCommand::Modbus(arguments)) => tools::read::modbus(&arguments),
+        Command::Scan(ScanCommand::Modbus(arguments)) => tools::scan::modbus(&arguments),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Found::Something) => ExitCode::SUCCESS,
+        Ok(Found::Nothing) => ExitCode::from(EXIT_NOTHING),
         Err(error) => {
             report(&error);
             let is_config = error.downcast_ref::<edge_config::ConfigErrors>().is_some();

@@ -30,7 +30,8 @@ pub(crate) fn text(physics: &Physics) -> String {
 
 fn write(out: &mut dyn Write, paint: Paint, physics: &Physics) -> std::io::Result<()> {
     let good = physics.problems(Severity::Error).is_empty();
-    let verdict = if good { (Tone::Good, "the configuration is good") } else { (Tone::Bad, "this cannot work") };
+    let verdict =
+        if good { (Tone::Good, "the configuration is good") } else { (Tone::Bad, "this cannot work") };
     writeln!(out, "{} / {}: {}\n", physics.tenant, physics.gateway, paint.text(verdict.0, verdict.1))?;
     machines(physics).write(out, paint)?;
     for connection in physics.connections.iter().filter(|c| !c.requests.is_empty()) {

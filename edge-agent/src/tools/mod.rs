@@ -4,12 +4,32 @@
 //! says is decided in pure functions, so that it can be tested without a terminal.
 
 pub(crate) mod check;
+mod expect;
+mod interpret;
 mod physics;
+pub(crate) mod read;
+pub(crate) mod scan;
 mod table;
+#[cfg(test)]
+mod test_server;
 
 use std::io::{IsTerminal, Write};
 
+use anyhow::Context as _;
 use serde::Serialize;
+
+/// Whether a tool found what it looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Something,
+    Nothing,
+}
+
+/// A scheduler for a tool: one thread is enough to ask one machine.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.context("cannot start a scheduler")
+}
 
 /// How a tool prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

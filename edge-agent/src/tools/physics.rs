@@ -350,7 +350,10 @@ fn late_alarms(alarms: &[AlarmPlan], machines: &[MachineConfig]) -> Vec<Finding>
         let position = machine.alarms.iter().position(|a| a.id.as_str() == plan.alarm)?;
         let remedy = match &machine.connection {
             Connection::ModbusTcp(connection) => {
-                format!("the tag's poll_interval_ms or timeout_ms (now {})", whole_millis(connection.timeout()))
+                format!(
+                    "the tag's poll_interval_ms or timeout_ms (now {})",
+                    whole_millis(connection.timeout())
+                )
             }
             Connection::OpcUa(_) => "sampling_interval_ms or publishing_interval_ms".to_owned(),
         };

@@ -73,7 +73,9 @@ fn refused(machine: &str) -> String {
 }
 
 fn tag(id: &str, register: u16, format: &str) -> String {
-    format!("[[tags]]\nid = \"{id}\"\ndata_type = \"int\"\nholding_register = {register}\nformat = \"{format}\"\n")
+    format!(
+        "[[tags]]\nid = \"{id}\"\ndata_type = \"int\"\nholding_register = {register}\nformat = \"{format}\"\n"
+    )
 }
 
 #[test]
@@ -115,9 +117,8 @@ fn samples_become_bytes_and_days() {
 #[test]
 fn f1_an_impossible_cycle_time_is_an_error_for_all_machines_of_a_line_together() {
     let scattered = |id: &str| {
-        let tags: String = (0..3)
-            .map(|n| tag(&format!("t{n}"), n * 1_000, "u16") + "poll_interval_ms = 20\n")
-            .collect();
+        let tags: String =
+            (0..3).map(|n| tag(&format!("t{n}"), n * 1_000, "u16") + "poll_interval_ms = 20\n").collect();
         format!("version = 1\nid = \"{id}\"\n[modbus_tcp]\nhost = \"10.0.0.9\"\n{tags}")
     };
     assert!(computed(&[&scattered("a")]).problems(Severity::Error).is_empty(), "75 % of the time");
@@ -155,7 +156,10 @@ fn f1_what_cannot_be_meant_is_refused_with_file_and_line() {
         (wrong_bit, "0.toml:17: tags[1].bit = 16: is out of range; 0 to 15 are allowed"),
         (narrow, "0.toml:11: tags[0].registers = 1: this key is not known"),
         (twice, "the id \"oil\" is used twice"),
-        (unknown, "0.toml:5: modbus_tcp.time_out_ms = 200: this key is not known; did you mean \"timeout_ms\"?"),
+        (
+            unknown,
+            "0.toml:5: modbus_tcp.time_out_ms = 200: this key is not known; did you mean \"timeout_ms\"?",
+        ),
         (word, "is not known; allowed are high_high, high, low, low_low; did you mean \"high\"?"),
     ] {
         let message = refused(&text);

@@ -125,10 +125,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_by_characters_and_numbers_flush_right() {
-        assert_eq!(
-            written(Paint::Plain),
-            "tag    value  quality\nspeed    7.5  Bad\nöl      1000  Good\n"
-        );
+        assert_eq!(written(Paint::Plain), "tag    value  quality\nspeed    7.5  Bad\nöl      1000  Good\n");
     }
 
     #[test]

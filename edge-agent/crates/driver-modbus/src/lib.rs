@@ -15,6 +15,7 @@
 mod client;
 mod driver;
 mod error;
+pub mod probe;
 mod readings;
 mod stale_filter;
 
