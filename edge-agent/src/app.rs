@@ -83,6 +83,7 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         epoch: epoch.to_string(),
         clock,
         board,
+        heartbeat: Arc::clone(&heartbeat),
         recorder: recorder.counters(),
         uplink,
     };
@@ -166,7 +167,7 @@ fn snapshots(stored: Vec<StoredAlarm>) -> Snapshots {
 fn board(machines: &[MachineConfig], numbers: &Numbers) -> Board {
     let machine = |m: &MachineConfig| {
         let series = numbers.get(&m.id).cloned().unwrap_or_default();
-        Arc::new(MachineBoard::new(m.id.clone(), m.connection.protocol(), series))
+        Arc::new(MachineBoard::new(m, series))
     };
     Board { machines: Arc::new(machines.iter().map(machine).collect()) }
 }
@@ -184,6 +185,7 @@ fn spawn_drivers(
     for (machine, place) in config.machines.iter().zip(board.machines.iter()) {
         let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
         let known = snapshots.remove(&machine.id).unwrap_or_default();
+        place.restore(&known);
         let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone(), &known)?;
         let sink = Box::new(Sink::new(engine, Arc::clone(place), recorder.inbox(), clock));
         let (id, counters, stop) = (machine.id.clone(), Arc::clone(&place.counters), stop.clone());

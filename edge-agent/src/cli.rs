@@ -37,6 +37,8 @@ pub(crate) enum Command {
     /// Find out who answers behind an address.
     #[command(subcommand)]
     Scan(ScanCommand),
+    /// Show the newest values of a running agent as a live table: machine, tag, value, quality, age.
+    Watch(WatchArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +106,28 @@ pub(crate) struct ScanModbusArguments {
     /// Print JSON instead of tables.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    /// Folder of the running agent's configuration; names its status interface.
+    #[arg(long, env = "EDGE_AGENT_CONFIG", default_value = "/etc/edge-agent")]
+    pub config: PathBuf,
+    /// Address of the status interface, instead of the configured one.
+    #[arg(long)]
+    pub status: Option<std::net::SocketAddr>,
+    /// Only this machine.
+    #[arg(long)]
+    pub machine: Option<String>,
+    /// Show once and end.
+    #[arg(long)]
+    pub once: bool,
+    /// Print JSON: one line for each look.
+    #[arg(long)]
+    pub json: bool,
+    /// How often to look, in milliseconds.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    pub interval_ms: u64,
 }
 
 /// The four tables, as technicians call them.

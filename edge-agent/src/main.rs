@@ -4,9 +4,11 @@ mod app;
 mod board;
 mod cli;
 mod outbox;
+mod page;
 mod sink;
 mod status;
 mod tools;
+mod view;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => app::run(&arguments).map(|()| Found::Something),
         Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
         Command::Read(ReadCommand::Modbus(arguments)) => tools::read::modbus(&arguments),
+        Command::Watch(arguments) => tools::watch::run(&arguments),
         Command::Scan(ScanCommand::Modbus(arguments)) => tools::scan::modbus(&arguments),
     };
     match outcome {

@@ -48,6 +48,7 @@ impl Sink {
             tracing::info!(machine.id = %transition.machine, alarm.id = %transition.alarm,
                 occurrence = transition.occurrence, cause = transition.cause.name(), value = %transition.value,
                 "alarm");
+            self.board.alarm_moved(transition);
         }
         if !self.transitions.is_empty() {
             self.inbox.push_transitions(self.transitions.drain(..));
@@ -66,7 +67,7 @@ impl MachineSink for Sink {
         self.inbox.push_samples(
             readings.iter().filter_map(|r| board.series(r.tag).map(|series| (series, r.sample.clone()))),
         );
-        board.update(readings.iter().map(|r| (r.tag, &r.sample)), self.engine.active_count());
+        board.update(readings.iter().map(|r| (r.tag, &r.sample)));
     }
 
     fn link(&mut self, link: LinkState) {

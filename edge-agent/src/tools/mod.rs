@@ -6,12 +6,14 @@
 pub(crate) mod check;
 mod expect;
 mod interpret;
+pub(crate) mod local;
 mod physics;
 pub(crate) mod read;
 pub(crate) mod scan;
 mod table;
 #[cfg(test)]
 mod test_server;
+pub(crate) mod watch;
 
 use std::io::{IsTerminal, Write};
 

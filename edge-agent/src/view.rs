@@ -1,0 +1,175 @@
+//! Machines, tags and alarms as the status interface serves them and `watch` reads them back.
+
+use plant_model::{AlarmDefinition, Quality, QualityClass, Sample, TagDefinition, Timestamp, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::board::{MachineBoard, Raised};
+
+/// A machine with the newest value of each tag.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MachineView {
+    pub id: String,
+    pub name: String,
+    pub protocol: String,
+    pub link_up: bool,
+    /// Why not; empty while it is up.
+    pub link_reason: String,
+    pub tags: Vec<TagView>,
+    pub alarms: Vec<AlarmView>,
+}
+
+/// A tag; without a reading everything behind the unit is empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TagView {
+    pub id: String,
+    pub name: String,
+    pub unit: String,
+    pub value: serde_json::Value,
+    /// The name of the OPC UA status.
+    pub quality: String,
+    pub class: Class,
+    /// When the gateway got it, in milliseconds since 1970.
+    pub gateway_timestamp_ms: Option<i64>,
+    /// When the machine measured it, by its own clock.
+    pub source_timestamp_ms: Option<i64>,
+    pub age_ms: Option<u64>,
+}
+
+/// How far a value can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Class {
+    Good,
+    Uncertain,
+    Bad,
+}
+
+/// An active alarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AlarmView {
+    pub id: String,
+    pub tag: String,
+    pub priority: String,
+    pub message: String,
+    /// When it was raised; `None` if that was before the agent started.
+    pub since_ms: Option<i64>,
+    /// The value that raised it.
+    pub value: Option<String>,
+}
+
+impl MachineView {
+    pub(crate) fn of(board: &MachineBoard, now: Timestamp) -> Self {
+        let (link_up, link_reason) = board.link();
+        let latest = board.latest();
+        Self {
+            id: board.id.to_string(),
+            name: board.name.clone(),
+            protocol: board.protocol.to_owned(),
+            link_up,
+            link_reason,
+            tags: board.tags.iter().zip(&latest).map(|(tag, s)| tag_view(tag, s.as_ref(), now)).collect(),
+            alarms: board.active_alarms().iter().map(|(alarm, raised)| alarm_view(alarm, raised)).collect(),
+        }
+    }
+}
+
+fn tag_view(tag: &TagDefinition, sample: Option<&Sample>, now: Timestamp) -> TagView {
+    let quality = sample.map_or(Quality::BAD_WAITING_FOR_INITIAL_DATA, |s| s.quality);
+    let age = |s: &Sample| u64::try_from(now.since(s.gateway_timestamp).as_millis()).unwrap_or(u64::MAX);
+    TagView {
+        id: tag.id.to_string(),
+        name: tag.name.clone(),
+        unit: tag.unit.clone(),
+        value: sample.and_then(|s| s.value.as_ref()).map_or(serde_json::Value::Null, json),
+        quality: quality.name().to_owned(),
+        class: match quality.class() {
+            QualityClass::Good => Class::Good,
+            QualityClass::Uncertain => Class::Uncertain,
+            QualityClass::Bad => Class::Bad,
+        },
+        gateway_timestamp_ms: sample.map(|s| s.gateway_timestamp.millis()),
+        source_timestamp_ms: sample.and_then(|s| s.source_timestamp).map(Timestamp::millis),
+        age_ms: sample.map(age),
+    }
+}
+
+fn alarm_view(alarm: &AlarmDefinition, raised: &Raised) -> AlarmView {
+    AlarmView {
+        id: alarm.id.to_string(),
+        tag: alarm.tag.to_string(),
+        priority: alarm.priority.name().to_owned(),
+        message: alarm.message.clone(),
+        since_ms: raised.at.map(Timestamp::millis),
+        value: raised.value.as_ref().map(ToString::to_string),
+    }
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Bool(b) => (*b).into(),
+        Value::Int(i) => (*i).into(),
+        Value::Float(x) => (*x).into(),
+        Value::Text(t) => t.as_ref().into(),
+    }
+}
+
+/// A value as people read it: a text without quotes, nothing as a dash.
+pub(crate) fn shown(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => "-".to_owned(),
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) => {
+            // Four decimals are enough to look at; the exact number is in the JSON.
+            number.as_i64().map_or_else(
+                || number.as_f64().map_or_else(|| number.to_string(), |x| format!("{:.4}", x)),
+                |i| i.to_string(),
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+/// How old a value is, in the unit that fits.
+pub(crate) fn age(millis: Option<u64>) -> String {
+    match millis {
+        None => "never".to_owned(),
+        Some(ms) if ms < 10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        Some(ms) if ms < 600_000 => format!("{} s", ms / 1_000),
+        Some(ms) if ms < 36_000_000 => format!("{} min", ms / 60_000),
+        Some(ms) => format!("{} h", ms / 3_600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use acquisition::{LinkState, TagIndex};
+
+    use super::*;
+    use crate::board::tests::{board, sample, transition};
+
+    #[test]
+    fn a_machine_is_seen_with_values_quality_age_and_alarms() {
+        let board = board();
+        let machine = &board.machines[0];
+        machine.set_link(LinkState::Up);
+        machine.update([(TagIndex(0), &sample(2_000_000))].into_iter());
+        machine.alarm_moved(&transition(plant_model::AlarmState::Unacknowledged));
+        let view = MachineView::of(machine, Timestamp::from_micros(3_500_000));
+        let [speed, parts] = view.tags.as_slice() else { panic!("two tags: {view:?}") };
+        assert_eq!(
+            (speed.value.clone(), speed.age_ms, speed.class),
+            (2_000_000.into(), Some(1_500), Class::Good)
+        );
+        assert_eq!((parts.quality.as_str(), parts.class), ("BadWaitingForInitialData", Class::Bad));
+        assert_eq!((view.alarms[0].id.as_str(), view.alarms[0].value.as_deref()), ("fast", Some("90")));
+        let back: MachineView =
+            serde_json::from_value(serde_json::to_value(&view).expect("JSON")).expect("back");
+        assert_eq!(back, view, "watch reads what the interface writes");
+    }
+
+    #[test]
+    fn ages_are_told_in_the_unit_that_fits() {
+        let ages = [None, Some(1_550), Some(59_000), Some(3_600_000), Some(90_000_000)].map(age);
+        assert_eq!(ages, ["never", "1.5 s", "59 s", "60 min", "25 h"]);
+    }
+}
