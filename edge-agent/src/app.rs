@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use acquisition::ModbusAddress;
 use alarm_engine::{AlarmEngine, Snapshot};
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
@@ -119,6 +120,11 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     Ok(())
 }
 
+/// What the agent keeps between two runs lies beside its buffer.
+fn state_folder(config: &AgentConfig) -> &Path {
+    config.buffer.path.parent().unwrap_or(Path::new(""))
+}
+
 fn open_store(config: &AgentConfig, clock: Clock) -> Result<EdgeStore> {
     let buffer = &config.buffer;
     let settings = Settings {
@@ -182,6 +188,10 @@ fn spawn_drivers(
     stop: &CancellationToken,
 ) -> Result<JoinSet<()>> {
     let mut drivers = JoinSet::new();
+    // Machines with the same address share one connection.
+    let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
+    let identity =
+        Arc::new(driver_opcua::Identity::new(state_folder(config).join("opcua"), config.gateway.clone()));
     for (machine, place) in config.machines.iter().zip(board.machines.iter()) {
         let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
         let known = snapshots.remove(&machine.id).unwrap_or_default();
@@ -190,11 +200,20 @@ fn spawn_drivers(
         let sink = Box::new(Sink::new(engine, Arc::clone(place), recorder.inbox(), clock));
         let (id, counters, stop) = (machine.id.clone(), Arc::clone(&place.counters), stop.clone());
         match machine.connection.clone() {
-            Connection::ModbusTcp(connection) => drivers
-                .spawn_on(driver_modbus::run(connection, id, sink, clock, counters, stop), sense.handle()),
-            Connection::OpcUa(connection) => drivers
-                .spawn_on(driver_opcua::run(connection, id, sink, clock, counters, stop), sense.handle()),
-        };
+            Connection::Modbus(connection) => {
+                let address = connection.address().clone();
+                let unit = driver_modbus::Unit { connection, name: id, sink, counters };
+                buses.entry(address).or_default().push(unit);
+            }
+            Connection::OpcUa(connection) => {
+                let driver =
+                    driver_opcua::run(connection, id, Arc::clone(&identity), sink, clock, counters, stop);
+                drivers.spawn_on(driver, sense.handle());
+            }
+        }
+    }
+    for units in buses.into_values() {
+        drivers.spawn_on(driver_modbus::run(units, clock, stop.clone()), sense.handle());
     }
     Ok(drivers)
 }

@@ -38,6 +38,7 @@ pub(crate) fn decode(
         offset: 0.0,
         poll_interval: Duration::from_secs(1),
         data_type: if is_float(format) { DataType::Float } else { DataType::Int },
+        range: None,
     };
     ModbusTag::new(parameters).ok()?.decode(words).ok()
 }

@@ -209,7 +209,7 @@ fn connections(machines: &[MachineConfig]) -> Vec<ConnectionPlan> {
         });
         plan.machines.push(machine.id.to_string());
         match &machine.connection {
-            Connection::ModbusTcp(connection) => plan.add_requests(machine, connection),
+            Connection::Modbus(connection) => plan.add_requests(machine, connection),
             Connection::OpcUa(connection) => plan.subscription = Some(subscription(connection)),
         }
     }
@@ -218,7 +218,7 @@ fn connections(machines: &[MachineConfig]) -> Vec<ConnectionPlan> {
 
 fn address(machine: &MachineConfig) -> String {
     match &machine.connection {
-        Connection::ModbusTcp(connection) => format!("{}:{}", connection.host(), connection.port()),
+        Connection::Modbus(connection) => connection.address().to_string(),
         // Every machine has a session of its own.
         Connection::OpcUa(connection) => format!("{} ({})", connection.endpoint(), machine.id),
     }
@@ -257,7 +257,7 @@ fn subscription(connection: &OpcUaConnection) -> SubscriptionPlan {
 
 fn machine(machine: &MachineConfig) -> MachinePlan {
     let (requests, samples) = match &machine.connection {
-        Connection::ModbusTcp(connection) => {
+        Connection::Modbus(connection) => {
             let blocks = connection.blocks();
             (
                 blocks.iter().map(|b| rate(b.poll_interval)).sum(),
@@ -298,7 +298,7 @@ fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Durat
 
 fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, cycle: Duration) -> Duration {
     let sensed = match &machine.connection {
-        Connection::ModbusTcp(connection) => {
+        Connection::Modbus(connection) => {
             let position = machine.tags.iter().position(|t| t.definition.id == alarm.tag);
             let tag = position.and_then(|p| connection.tags().get(p));
             let interval = tag.map_or(Duration::ZERO, |t| t.parameters().poll_interval);
@@ -349,7 +349,7 @@ fn late_alarms(alarms: &[AlarmPlan], machines: &[MachineConfig]) -> Vec<Finding>
         let machine = machines.iter().find(|m| m.id.as_str() == plan.machine)?;
         let position = machine.alarms.iter().position(|a| a.id.as_str() == plan.alarm)?;
         let remedy = match &machine.connection {
-            Connection::ModbusTcp(connection) => {
+            Connection::Modbus(connection) => {
                 format!(
                     "the tag's poll_interval_ms or timeout_ms (now {})",
                     whole_millis(connection.timeout())
@@ -374,7 +374,7 @@ fn late_alarms(alarms: &[AlarmPlan], machines: &[MachineConfig]) -> Vec<Finding>
 /// Two values that share some of their registers and not all: one of them is at the wrong address, or
 /// of the wrong width. Bits of a register, and a register read twice in the same way, are meant.
 fn overlaps(machine: &MachineConfig) -> Vec<Finding> {
-    let Connection::ModbusTcp(connection) = &machine.connection else { return Vec::new() };
+    let Connection::Modbus(connection) = &machine.connection else { return Vec::new() };
     let mut order: Vec<usize> = (0..connection.tags().len()).collect();
     let place = |index: &usize| place(&connection.tags()[*index]);
     order.retain(|index| !matches!(connection.tags()[*index].parameters().format, RegisterFormat::Bit(_)));

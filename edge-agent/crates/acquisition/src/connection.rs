@@ -1,23 +1,182 @@
-//! A connection to one machine: everything a driver is told.
+//! A Modbus connection to one machine: everything its driver is told.
 
+use std::fmt;
 use std::time::Duration;
 
-use plant_model::DataType;
-
 use crate::plan::{PlanLimits, PollBlock, plan};
-use crate::{AcquisitionError, ModbusTag, NodeReference};
+use crate::{AcquisitionError, ModbusTag};
 
 /// The most tags on one connection: a machine, not a plant. It bounds the memory of one connection
 /// and the burst of readings when its link fails; positions fit a [`crate::TagIndex`].
 pub const TAGS_MAX: usize = 10_000;
 
-/// A Modbus TCP connection with its tags and the plan that reads them.
+/// Where a Modbus machine is reached. Machines with the same address share one connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ModbusAddress {
+    /// Modbus TCP.
+    Tcp {
+        /// A name or an IP address.
+        host: String,
+        /// The TCP port.
+        port: u16,
+    },
+    /// RTU frames in a TCP stream, as serial device servers send them.
+    RtuOverTcp {
+        /// A name or an IP address.
+        host: String,
+        /// The TCP port.
+        port: u16,
+    },
+    /// A serial line.
+    Rtu(SerialLine),
+}
+
+impl ModbusAddress {
+    /// The name of the protocol in configuration and in the API.
+    #[must_use]
+    pub const fn protocol(&self) -> &'static str {
+        match self {
+            Self::Tcp { .. } => "modbus-tcp",
+            Self::RtuOverTcp { .. } => "modbus-rtu-over-tcp",
+            Self::Rtu(_) => "modbus-rtu",
+        }
+    }
+
+    fn check(&self) -> Result<(), AcquisitionError> {
+        match self {
+            Self::Tcp { port: 0, .. } | Self::RtuOverTcp { port: 0, .. } => Err(AcquisitionError::Port),
+            Self::Tcp { host, .. } | Self::RtuOverTcp { host, .. } => check_host(host),
+            Self::Rtu(line) => line.check(),
+        }
+    }
+}
+
+impl fmt::Display for ModbusAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } | Self::RtuOverTcp { host, port } => write!(f, "{host} port {port}"),
+            Self::Rtu(line) => f.write_str(&line.device),
+        }
+    }
+}
+
+/// A serial line and how bits travel on it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SerialLine {
+    /// The device file; a name under `/dev/serial/by-id` stays the same when adapters are replugged.
+    pub device: String,
+    /// Bits per second.
+    pub baud_rate: u32,
+    /// The parity bit.
+    pub parity: Parity,
+    /// Bits in a character, 7 or 8; RTU frames need 8.
+    pub data_bits: u8,
+    /// Stop bits, 1 or 2.
+    pub stop_bits: u8,
+}
+
+impl SerialLine {
+    /// The least and the most bits per second.
+    pub const BAUD_RATES: std::ops::RangeInclusive<u32> = 1_200..=921_600;
+
+    fn check(&self) -> Result<(), AcquisitionError> {
+        let is_path =
+            self.device.starts_with('/') && self.device.len() <= 4_096 && !self.device.contains('\0');
+        if !is_path {
+            return Err(AcquisitionError::Device { device: self.device.chars().take(200).collect() });
+        }
+        let numbers = [
+            ("baud_rate", self.baud_rate, *Self::BAUD_RATES.start(), *Self::BAUD_RATES.end()),
+            ("data_bits", u32::from(self.data_bits), 8, 8),
+            ("stop_bits", u32::from(self.stop_bits), 1, 2),
+        ];
+        numbers.into_iter().try_for_each(|(what, value, min, max)| check_number(what, value, min, max))
+    }
+
+    /// How long `characters` take on the line.
+    #[must_use]
+    pub fn duration_of(&self, characters: u32) -> Duration {
+        let parity = u32::from(self.parity != Parity::None);
+        let bits = characters * (1 + u32::from(self.data_bits) + parity + u32::from(self.stop_bits));
+        Duration::from_secs(1) * bits / self.baud_rate.max(1)
+    }
+
+    /// The silence between two frames: 3.5 characters, and above 19,200 bits per second 1.75 ms
+    /// (Modbus over Serial Line V1.02, section 2.5.1.1).
+    #[must_use]
+    pub fn frame_gap(&self) -> Duration {
+        let fixed = Duration::from_micros(1_750);
+        if self.baud_rate > 19_200 { fixed } else { self.duration_of(7) / 2 }
+    }
+}
+
+/// The parity bit of a serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Parity {
+    /// There is none.
+    None,
+    /// Even, the default of the standard.
+    #[default]
+    Even,
+    /// Odd.
+    Odd,
+}
+
+/// What a device needs that the standard does not ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quirks {
+    /// A pause before the first request of a connection.
+    pub pause_after_connect: Duration,
+    /// A pause between an answer and the next request.
+    pub pause_between_requests: Duration,
+    /// What one request may ask for.
+    pub limits: PlanLimits,
+    /// What becomes of the connection when nothing is due.
+    pub after_read: AfterRead,
+}
+
+impl Quirks {
+    /// The longest pause.
+    pub const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+    fn check(&self) -> Result<(), AcquisitionError> {
+        check_time("pause_after_connect", self.pause_after_connect, Duration::ZERO, Self::PAUSE_MAX)?;
+        check_time("pause_between_requests", self.pause_between_requests, Duration::ZERO, Self::PAUSE_MAX)?;
+        let PlanLimits { max_registers, max_coils, max_gap, .. } = self.limits;
+        let most = PlanLimits::default();
+        check_number("max_registers", max_registers.into(), 1, most.max_registers.into())?;
+        check_number("max_coils", max_coils.into(), 1, most.max_coils.into())?;
+        check_number("max_gap", max_gap.into(), 0, most.max_coils.into())
+    }
+}
+
+/// What becomes of a connection when nothing is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterRead {
+    /// It stays open.
+    #[default]
+    Keep,
+    /// It is closed, for devices that serve few connections.
+    Close,
+}
+
+/// The parameters of a connection as configured, not yet checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModbusConnectionParameters {
+    /// Where the machine is.
+    pub address: ModbusAddress,
+    /// The unit behind the address.
+    pub unit_id: u8,
+    /// What one request may take.
+    pub timeout: Duration,
+    /// What the device needs.
+    pub quirks: Quirks,
+}
+
+/// A Modbus machine with its tags and the plan that reads them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModbusConnection {
-    host: String,
-    port: u16,
-    unit_id: u8,
-    timeout: Duration,
+    parameters: ModbusConnectionParameters,
     tags: Vec<ModbusTag>,
     blocks: Vec<PollBlock>,
 }
@@ -28,50 +187,47 @@ impl ModbusConnection {
     /// The longest time a machine is given to answer.
     pub const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
-    /// Checks a connection and plans its requests. `tags` lie in the order of the machine's tag
-    /// list; `timeout` is what one request may take.
+    /// Checks a connection and plans its requests. `tags` lie in the order of the machine's tag list.
     ///
     /// # Errors
     /// A part that cannot work.
     pub fn new(
-        host: &str,
-        port: u16,
-        unit_id: u8,
-        timeout: Duration,
+        parameters: ModbusConnectionParameters,
         tags: Vec<ModbusTag>,
     ) -> Result<Self, AcquisitionError> {
-        check_host(host)?;
-        if port == 0 {
-            return Err(AcquisitionError::Port);
+        parameters.address.check()?;
+        check_time("timeout", parameters.timeout, Self::TIMEOUT_MIN, Self::TIMEOUT_MAX)?;
+        parameters.quirks.check()?;
+        if parameters.unit_id == 0 && !matches!(parameters.address, ModbusAddress::Tcp { .. }) {
+            return Err(AcquisitionError::Broadcast);
         }
-        check_time("timeout", timeout, Self::TIMEOUT_MIN, Self::TIMEOUT_MAX)?;
         check_count(tags.len())?;
-        let blocks = plan(&tags, &PlanLimits::default())?;
-        Ok(Self { host: host.to_owned(), port, unit_id, timeout, tags, blocks })
+        let blocks = plan(&tags, &parameters.quirks.limits)?;
+        Ok(Self { parameters, tags, blocks })
     }
 
-    /// The name or address of the machine.
+    /// Where the machine is reached.
     #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Its TCP port.
-    #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.port
+    pub const fn address(&self) -> &ModbusAddress {
+        &self.parameters.address
     }
 
     /// The unit behind the address.
     #[must_use]
     pub const fn unit_id(&self) -> u8 {
-        self.unit_id
+        self.parameters.unit_id
     }
 
     /// What one request may take.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
-        self.timeout
+        self.parameters.timeout
+    }
+
+    /// What the device needs.
+    #[must_use]
+    pub const fn quirks(&self) -> &Quirks {
+        &self.parameters.quirks
     }
 
     /// The tags in the order of the machine's tag list.
@@ -87,75 +243,16 @@ impl ModbusConnection {
     }
 }
 
-/// A node of an OPC UA server that carries a tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpcUaItem {
-    /// Which node.
-    pub node: NodeReference,
-    /// What its values are to be.
-    pub data_type: DataType,
-}
-
-/// An OPC UA session with its monitored items. Security policy None, anonymous.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpcUaConnection {
-    endpoint: String,
-    sampling_interval: Duration,
-    publishing_interval: Duration,
-    items: Vec<OpcUaItem>,
-}
-
-impl OpcUaConnection {
-    /// The shortest publishing interval.
-    pub const PUBLISHING_INTERVAL_MIN: Duration = Duration::from_millis(10);
-    /// The longest sampling and publishing interval.
-    pub const INTERVAL_MAX: Duration = Duration::from_secs(60);
-
-    /// Checks a connection. `items` lie in the order of the machine's tag list; a `sampling_interval`
-    /// of zero asks for the fastest the server has.
-    ///
-    /// # Errors
-    /// A part that cannot work.
-    pub fn new(
-        endpoint: &str,
-        sampling_interval: Duration,
-        publishing_interval: Duration,
-        items: Vec<OpcUaItem>,
-    ) -> Result<Self, AcquisitionError> {
-        check_endpoint(endpoint)?;
-        check_time("sampling_interval", sampling_interval, Duration::ZERO, Self::INTERVAL_MAX)?;
-        check_time(
-            "publishing_interval",
-            publishing_interval,
-            Self::PUBLISHING_INTERVAL_MIN,
-            Self::INTERVAL_MAX,
-        )?;
-        check_count(items.len())?;
-        Ok(Self { endpoint: endpoint.to_owned(), sampling_interval, publishing_interval, items })
-    }
-
-    /// The address of the server, `opc.tcp://…`.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// How often the server shall look at a value.
-    #[must_use]
-    pub const fn sampling_interval(&self) -> Duration {
-        self.sampling_interval
-    }
-
-    /// How often the server shall send what changed.
-    #[must_use]
-    pub const fn publishing_interval(&self) -> Duration {
-        self.publishing_interval
-    }
-
-    /// The items in the order of the machine's tag list.
-    #[must_use]
-    pub fn items(&self) -> &[OpcUaItem] {
-        &self.items
+pub(crate) fn check_number(
+    what: &'static str,
+    value: u32,
+    min: u32,
+    max: u32,
+) -> Result<(), AcquisitionError> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(AcquisitionError::Number { what, value, min, max })
     }
 }
 
@@ -168,7 +265,7 @@ pub(crate) fn check_time(
     if (min..=max).contains(&value) { Ok(()) } else { Err(AcquisitionError::Time { what, value, min, max }) }
 }
 
-fn check_count(count: usize) -> Result<(), AcquisitionError> {
+pub(crate) fn check_count(count: usize) -> Result<(), AcquisitionError> {
     if (1..=TAGS_MAX).contains(&count) {
         Ok(())
     } else {
@@ -188,36 +285,10 @@ fn check_host(host: &str) -> Result<(), AcquisitionError> {
     }
 }
 
-fn check_endpoint(endpoint: &str) -> Result<(), AcquisitionError> {
-    let refuse =
-        |problem| Err(AcquisitionError::Endpoint { endpoint: endpoint.chars().take(300).collect(), problem });
-    let Some(rest) = endpoint.strip_prefix("opc.tcp://") else {
-        return refuse("it does not begin with opc.tcp://");
-    };
-    if endpoint.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return refuse("it holds blanks");
-    }
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') {
-        return refuse("it holds a user name");
-    }
-    let (host, port) = split_port(authority);
-    match port {
-        _ if host.is_empty() => refuse("the host is missing"),
-        Some(port) if !matches!(port.parse::<u16>(), Ok(1..)) => refuse("the port is not 1 to 65535"),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        Some(_) | None => (authority, None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use plant_model::DataType;
+
     use super::*;
     use crate::modbus::{ModbusTagParameters, RegisterFormat, RegisterTable, WordOrder};
 
@@ -231,8 +302,48 @@ mod tests {
             offset: 0.0,
             poll_interval: Duration::from_secs(1),
             data_type: DataType::Int,
+            range: None,
         })
         .expect("valid")
+    }
+
+    fn parameters(address: ModbusAddress, timeout_ms: u64) -> ModbusConnectionParameters {
+        let timeout = Duration::from_millis(timeout_ms);
+        ModbusConnectionParameters { address, unit_id: 1, timeout, quirks: Quirks::default() }
+    }
+
+    fn line(device: &str, baud_rate: u32, parity: Parity) -> SerialLine {
+        SerialLine { device: device.to_owned(), baud_rate, parity, data_bits: 8, stop_bits: 1 }
+    }
+
+    fn refused(change: impl FnOnce(&mut ModbusConnectionParameters)) -> String {
+        let mut p = parameters(ModbusAddress::Rtu(line("/dev/ttyUSB0", 9_600, Parity::Even)), 500);
+        change(&mut p);
+        ModbusConnection::new(p, vec![tag()]).expect_err("this cannot work").to_string()
+    }
+
+    #[test]
+    fn an_impossible_line_or_quirk_is_refused_with_what_is_allowed() {
+        type Change = fn(&mut ModbusConnectionParameters);
+        let cases: [(Change, &str); 6] = [
+            (|p| p.address = ModbusAddress::Rtu(line("COM3", 9_600, Parity::Even)), "/dev/serial/by-id"),
+            (|p| p.address = ModbusAddress::Rtu(line("/dev/x", 100, Parity::Even)), "1200 to 921600"),
+            (|p| p.unit_id = 0, "broadcast"),
+            (|p| p.quirks.limits.max_registers = 126, "1 to 125"),
+            (|p| p.quirks.limits.max_coils = 0, "1 to 2000"),
+            (|p| p.quirks.pause_after_connect = Duration::from_secs(11), "0ns to 10s"),
+        ];
+        for (change, allowed) in cases {
+            let message = refused(change);
+            assert!(message.contains(allowed), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_silence_between_frames_follows_the_baud_rate_and_is_fixed_above_19200() {
+        assert_eq!(line("/dev/x", 9_600, Parity::Even).duration_of(96), Duration::from_millis(110));
+        assert_eq!(line("/dev/x", 9_600, Parity::Even).frame_gap().as_micros(), 4_010);
+        assert_eq!(line("/dev/x", 115_200, Parity::None).frame_gap().as_micros(), 1_750);
     }
 
     fn modbus(
@@ -241,13 +352,17 @@ mod tests {
         timeout_ms: u64,
         count: usize,
     ) -> Result<ModbusConnection, AcquisitionError> {
-        ModbusConnection::new(host, port, 1, Duration::from_millis(timeout_ms), vec![tag(); count])
+        let address = ModbusAddress::Tcp { host: host.to_owned(), port };
+        ModbusConnection::new(parameters(address, timeout_ms), vec![tag(); count])
     }
 
     #[test]
     fn a_connection_keeps_what_it_was_given_and_plans_it() {
         let connection = modbus("plc-1.local", 502, 1000, 3).expect("valid");
-        assert_eq!((connection.host(), connection.port(), connection.unit_id()), ("plc-1.local", 502, 1));
+        assert_eq!(
+            (connection.address().to_string().as_str(), connection.unit_id()),
+            ("plc-1.local port 502", 1)
+        );
         assert_eq!(connection.blocks().len(), 1);
         assert_eq!(connection.blocks()[0].tags.len(), 3);
         assert!(modbus("fe80::1", 502, 1000, 1).is_ok());
@@ -263,44 +378,5 @@ mod tests {
         assert!(matches!(modbus("plc", 502, 1000, 0), Err(AcquisitionError::TagCount { count: 0, .. })));
         assert!(modbus("plc", 502, 1000, TAGS_MAX).is_ok());
         assert!(modbus("plc", 502, 1000, TAGS_MAX + 1).is_err());
-    }
-
-    fn opcua(
-        endpoint: &str,
-        sampling_ms: u64,
-        publishing_ms: u64,
-    ) -> Result<OpcUaConnection, AcquisitionError> {
-        let items = vec![OpcUaItem { node: "ns=2;s=a".parse().expect("valid"), data_type: DataType::Float }];
-        let (sampling, publishing) =
-            (Duration::from_millis(sampling_ms), Duration::from_millis(publishing_ms));
-        OpcUaConnection::new(endpoint, sampling, publishing, items)
-    }
-
-    #[test]
-    fn an_endpoint_needs_scheme_host_and_a_possible_port() {
-        for good in
-            ["opc.tcp://plc:4840", "opc.tcp://10.0.0.1:4840/path/x", "opc.tcp://[::1]:4840", "opc.tcp://plc"]
-        {
-            assert_eq!(opcua(good, 50, 100).expect(good).endpoint(), good);
-        }
-        for (bad, problem) in [
-            ("http://plc:4840", "opc.tcp://"),
-            ("opc.tcp://", "host is missing"),
-            ("opc.tcp://:4840", "host is missing"),
-            ("opc.tcp://plc:0", "port"),
-            ("opc.tcp://plc:99999", "port"),
-            ("opc.tcp://user@plc:4840", "user name"),
-            ("opc.tcp://plc :4840", "blanks"),
-        ] {
-            let error = opcua(bad, 50, 100).expect_err(bad).to_string();
-            assert!(error.contains(problem) && error.contains("opc.tcp://host:port"), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_intervals_of_a_session_have_limits() {
-        assert!(opcua("opc.tcp://plc:4840", 0, 10).is_ok());
-        assert!(opcua("opc.tcp://plc:4840", 50, 9).is_err());
-        assert!(opcua("opc.tcp://plc:4840", 60_001, 100).is_err());
     }
 }

@@ -73,6 +73,8 @@ pub struct DriverCounters {
     pub notifications: Counter,
     /// Values with the overflow bit: the server lost changes before them (OPC UA).
     pub overflows: Counter,
+    /// Values whose source time is far from the gateway's: the clock of the machine is wrong (OPC UA).
+    pub doubtful_source_times: Counter,
     last_error: Mutex<String>,
 }
 

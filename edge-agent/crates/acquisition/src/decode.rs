@@ -2,7 +2,7 @@
 
 use plant_model::{DataType, Quality, Value};
 
-use crate::modbus::{ModbusTag, RegisterFormat, Scaling};
+use crate::modbus::{Byte, ModbusTag, RegisterFormat, Scaling};
 
 impl ModbusTag {
     /// Decodes the words of this tag, as many as [`ModbusTag::quantity`]; a bit of a bit table is a
@@ -14,7 +14,7 @@ impl ModbusTag {
     ///
     /// # Errors
     /// `BadSensorFailure` for a NaN or an infinity, `BadOutOfRange` if the scaled result is no finite
-    /// number, `BadDecodingError` if the number of words is wrong.
+    /// number, `BadDecodingError` if the number of words is wrong or a decimal digit is none.
     pub fn decode(&self, words: &[u16]) -> Result<Value, Quality> {
         if words.len() != usize::from(self.quantity()) {
             return Err(Quality::BAD_DECODING_ERROR);
@@ -22,6 +22,10 @@ impl ModbusTag {
         match self.parameters().format {
             RegisterFormat::U16 => self.unsigned(self.bits(words)),
             RegisterFormat::I16 => self.signed(i64::from(self.low_16(words).cast_signed())),
+            RegisterFormat::U8(byte) => self.unsigned(u64::from(self.byte(byte, words))),
+            RegisterFormat::I8(byte) => self.signed(i64::from(self.byte(byte, words).cast_signed())),
+            RegisterFormat::Bcd16 => self.decimal(self.bits(words), 4),
+            RegisterFormat::Bcd32 => self.decimal(self.bits(words), 8),
             RegisterFormat::U32 | RegisterFormat::U64 => self.unsigned(self.bits(words)),
             RegisterFormat::I32 => self.signed(i64::from(self.low_32(words).cast_signed())),
             RegisterFormat::I64 => self.signed(self.bits(words).cast_signed()),
@@ -53,6 +57,23 @@ impl ModbusTag {
 
     fn low_16(&self, words: &[u16]) -> u16 {
         u16::try_from(self.bits(words)).expect("one word has 16 bits")
+    }
+
+    fn byte(&self, byte: Byte, words: &[u16]) -> u8 {
+        let [high, low] = self.low_16(words).to_be_bytes();
+        match byte {
+            Byte::High => high,
+            Byte::Low => low,
+        }
+    }
+
+    /// Decimal digits in half bytes.
+    fn decimal(&self, bits: u64, digits: u32) -> Result<Value, Quality> {
+        let digit = |position: u32| bits >> (4 * position) & 0xF;
+        if (0..digits).any(|position| digit(position) > 9) {
+            return Err(Quality::BAD_DECODING_ERROR);
+        }
+        self.unsigned((0..digits).rev().fold(0, |number, position| number * 10 + digit(position)))
     }
 
     fn unsigned(&self, raw: u64) -> Result<Value, Quality> {
@@ -148,6 +169,39 @@ mod tests {
         assert_eq!(tag(RegisterFormat::I32).decode(&[0xFFFF, 0xFFFE]), Ok(Value::Int(-2)));
         assert_eq!(tag(RegisterFormat::I64).decode(&[0xFFFF, 0xFFFF, 0xFFFF, 0xFFFE]), Ok(Value::Int(-2)));
         assert_eq!(tag(RegisterFormat::U64).decode(&[0, 1, 0, 2]), Ok(Value::Int(0x1_0000_0002)));
+    }
+
+    #[test]
+    fn a_single_byte_of_a_register_is_found_in_both_byte_orders() {
+        assert_eq!(tag(RegisterFormat::U8(Byte::High)).decode(&[0xFE07]), Ok(Value::Int(254)));
+        assert_eq!(tag(RegisterFormat::I8(Byte::High)).decode(&[0xFE07]), Ok(Value::Int(-2)));
+        assert_eq!(tag(RegisterFormat::U8(Byte::Low)).decode(&[0xFE07]), Ok(Value::Int(7)));
+        let swapped = ordered(RegisterFormat::I8(Byte::Low), WordOrder::Badc);
+        assert_eq!(swapped.decode(&[0xFE07]), Ok(Value::Int(-2)));
+    }
+
+    #[test]
+    fn decimal_digits_are_read_and_what_is_none_is_refused() {
+        assert_eq!(tag(RegisterFormat::Bcd16).decode(&[0x1234]), Ok(Value::Int(1234)));
+        assert_eq!(tag(RegisterFormat::Bcd32).decode(&[0x1234, 0x5678]), Ok(Value::Int(12_345_678)));
+        let reversed = ordered(RegisterFormat::Bcd32, WordOrder::Cdab);
+        assert_eq!(reversed.decode(&[0x5678, 0x1234]), Ok(Value::Int(12_345_678)));
+        assert_eq!(tag(RegisterFormat::Bcd16).decode(&[0x12A4]), Err(Quality::BAD_DECODING_ERROR));
+        let tenths = scaled(RegisterFormat::Bcd16, 0.1, 0.0, DataType::Float);
+        assert_eq!(tenths.decode(&[0x0231]), Ok(Value::Float(23.1)));
+    }
+
+    #[test]
+    fn the_eight_bytes_of_64_bits_arrive_in_the_documented_orders() {
+        let number = Ok(Value::Int(0x0102_0304_0506_0708));
+        for (order, words) in [
+            (WordOrder::Abcd, [0x0102, 0x0304, 0x0506, 0x0708]),
+            (WordOrder::Cdab, [0x0708, 0x0506, 0x0304, 0x0102]),
+            (WordOrder::Badc, [0x0201, 0x0403, 0x0605, 0x0807]),
+            (WordOrder::Dcba, [0x0807, 0x0605, 0x0403, 0x0201]),
+        ] {
+            assert_eq!(ordered(RegisterFormat::I64, order).decode(&words), number, "{}", order.name());
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub enum AcquisitionError {
         offset: f64,
     },
     /// A scale or offset where there is no number.
-    #[error("format {format} has no scale and no offset: leave them out")]
+    #[error("format {format} has no scale, no offset and no range: leave them out")]
     ScaledText {
         /// The format as configured.
         format: String,
@@ -104,6 +104,38 @@ pub enum AcquisitionError {
     Host {
         /// As configured.
         host: String,
+    },
+    /// A number outside its range.
+    #[error("{what} of {value} is out of range: use {min} to {max}")]
+    Number {
+        /// Which number, for example `max_registers`.
+        what: &'static str,
+        /// As configured.
+        value: u32,
+        /// The least.
+        min: u32,
+        /// The most.
+        max: u32,
+    },
+    /// A serial device that is no path.
+    #[error(
+        "device {device:?} is not a device file: use a path such as /dev/serial/by-id/usb-…, which stays the \
+         same when adapters are replugged"
+    )]
+    Device {
+        /// As configured, cut to 200 characters.
+        device: String,
+    },
+    /// Unit 0 on a serial line.
+    #[error("unit id 0 is the broadcast address of a serial line, which nobody answers: use 1 to 247")]
+    Broadcast,
+    /// A range that no value can lie in.
+    #[error("range {low} to {high} is not usable: use two finite numbers, the lower one first")]
+    Range {
+        /// As configured.
+        low: f64,
+        /// As configured.
+        high: f64,
     },
     /// The port is 0.
     #[error("port 0 cannot be connected to: use 1 to 65535, usually 502")]

@@ -5,25 +5,41 @@
 //! when it is due and what an answer means, and declares the [`MachineSink`] they hand readings to.
 //! It knows nothing about sockets, runtimes, clocks or files: time comes in as an argument.
 
-mod agenda;
+mod block_tree;
+mod breaker;
+mod bus;
 mod connection;
 mod counters;
 mod decode;
 mod error;
+mod exception;
 mod modbus;
 mod node;
+mod opcua;
 mod plan;
 mod reading;
 mod report;
 mod schedule;
+mod unit_plan;
 
-pub use agenda::{Agenda, DuePoll};
-pub use connection::{ModbusConnection, OpcUaConnection, OpcUaItem, TAGS_MAX};
+pub use bus::{Bus, Enquiry, Reply, Turn, Verdict};
+pub use connection::{
+    AfterRead, ModbusAddress, ModbusConnection, ModbusConnectionParameters, Parity, Quirks, SerialLine,
+    TAGS_MAX,
+};
 pub use counters::{Counter, DriverCounters, FailedPolls};
 pub use error::AcquisitionError;
-pub use modbus::{ModbusTag, ModbusTagParameters, RegisterFormat, RegisterTable, WordOrder};
+pub use exception::Refusal;
+pub use modbus::{
+    Byte, ModbusTag, ModbusTagParameters, RegisterFormat, RegisterTable, ValueRange, WordOrder,
+};
 pub use node::{Namespace, NodeIdentifier, NodeReference};
-pub use plan::{PlanLimits, PollBlock, plan};
+pub use opcua::{
+    AcquisitionMode, Deadband, OpcUaConnection, OpcUaItem, OpcUaSecurity, OpcUaUser, SecurityMode,
+    SecurityPolicy, ServerTrust,
+};
+pub use plan::{Grouping, PlanLimits, PollBlock, plan};
 pub use reading::{LinkState, MachineSink, Reading, TagIndex};
 pub use report::{Instants, Report};
 pub use schedule::{Schedule, stagger};
+pub use unit_plan::{Purpose, Tally};

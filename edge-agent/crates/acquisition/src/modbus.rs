@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use plant_model::DataType;
+use plant_model::{DataType, Quality, Value};
 
 use crate::AcquisitionError;
 
@@ -69,6 +69,14 @@ pub enum RegisterFormat {
     F32,
     /// IEEE 754 double precision, four registers.
     F64,
+    /// Unsigned, one byte of a register.
+    U8(Byte),
+    /// Two's complement, one byte of a register.
+    I8(Byte),
+    /// Four decimal digits, one in each half byte of a register.
+    Bcd16,
+    /// Eight decimal digits, one in each half byte of two registers.
+    Bcd32,
     /// A single bit of a bit table, or a whole register that is true unless it is 0.
     Bool,
     /// One bit of a register, 0 is the least significant.
@@ -78,6 +86,40 @@ pub enum RegisterFormat {
         /// How many registers it takes.
         registers: u16,
     },
+}
+
+/// One of the two bytes of a register, after its bytes were put in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Byte {
+    /// The most significant.
+    High,
+    /// The least significant.
+    Low,
+}
+
+/// Where a value lies in normal service, in its engineering unit; both ends belong to it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ValueRange {
+    low: f64,
+    high: f64,
+}
+
+impl ValueRange {
+    /// A range from `low` to `high`.
+    ///
+    /// # Errors
+    /// An end is no finite number, or they are in the wrong order.
+    pub fn new(low: f64, high: f64) -> Result<Self, AcquisitionError> {
+        if low.is_finite() && high.is_finite() && low < high {
+            Ok(Self { low, high })
+        } else {
+            Err(AcquisitionError::Range { low, high })
+        }
+    }
+
+    pub(crate) fn contains(self, number: f64) -> bool {
+        (self.low..=self.high).contains(&number)
+    }
 }
 
 impl RegisterFormat {
@@ -96,6 +138,10 @@ impl RegisterFormat {
             Self::I64 => "i64",
             Self::F32 => "f32",
             Self::F64 => "f64",
+            Self::U8(_) => "u8",
+            Self::I8(_) => "i8",
+            Self::Bcd16 => "bcd16",
+            Self::Bcd32 => "bcd32",
             Self::Bool => "bool",
             Self::Bit(_) => "bit",
             Self::Text { .. } => "text",
@@ -106,8 +152,8 @@ impl RegisterFormat {
     #[must_use]
     pub const fn quantity(self) -> u16 {
         match self {
-            Self::U16 | Self::I16 | Self::Bool | Self::Bit(_) => 1,
-            Self::U32 | Self::I32 | Self::F32 => 2,
+            Self::U16 | Self::I16 | Self::U8(_) | Self::I8(_) | Self::Bcd16 | Self::Bool | Self::Bit(_) => 1,
+            Self::U32 | Self::I32 | Self::F32 | Self::Bcd32 => 2,
             Self::U64 | Self::I64 | Self::F64 => 4,
             Self::Text { registers } => registers,
         }
@@ -121,7 +167,8 @@ impl RegisterFormat {
 }
 
 /// In which order the bytes of a value arrive, named after the bytes A (most significant) to D of a
-/// 32-bit value. For 64 bits, `cdab` reverses all four words and `dcba` all eight bytes.
+/// 32-bit value. For the bytes A to H of 64 bits the orders are ABCDEFGH, GHEFCDAB (`cdab`: all four
+/// words reversed), BADCFEHG and HGFEDCBA (`dcba`: all eight bytes reversed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum WordOrder {
     /// Most significant word and byte first: as the standard sends a register.
@@ -184,6 +231,8 @@ pub struct ModbusTagParameters {
     pub poll_interval: Duration,
     /// What its values are.
     pub data_type: DataType,
+    /// Where its values lie in normal service, if that is known.
+    pub range: Option<ValueRange>,
 }
 
 /// A tag that can be read: the parameters fit each other.
@@ -267,6 +316,17 @@ impl ModbusTag {
         self.parameters.format.quantity()
     }
 
+    /// The quality of a decoded value: good within the range of the tag, uncertain outside.
+    #[must_use]
+    pub fn quality_of(&self, value: &Value) -> Quality {
+        match (self.parameters.range, value.as_f64()) {
+            (Some(range), Some(number)) if !range.contains(number) => {
+                Quality::UNCERTAIN_ENGINEERING_UNITS_EXCEEDED
+            }
+            (Some(_) | None, _) => Quality::GOOD,
+        }
+    }
+
     pub(crate) const fn scaling(&self) -> Scaling {
         self.scaling
     }
@@ -301,6 +361,10 @@ fn check_format(p: &ModbusTagParameters) -> Result<(), AcquisitionError> {
         | RegisterFormat::I64
         | RegisterFormat::F32
         | RegisterFormat::F64
+        | RegisterFormat::U8(_)
+        | RegisterFormat::I8(_)
+        | RegisterFormat::Bcd16
+        | RegisterFormat::Bcd32
         | RegisterFormat::Bool
         | RegisterFormat::Bit(_)
         | RegisterFormat::Text { .. } => Ok(()),
@@ -318,7 +382,11 @@ fn check_type(p: &ModbusTagParameters) -> Result<(), AcquisitionError> {
         | RegisterFormat::U64
         | RegisterFormat::I64
         | RegisterFormat::F32
-        | RegisterFormat::F64 => (matches!(p.data_type, DataType::Int | DataType::Float), "int or float"),
+        | RegisterFormat::F64
+        | RegisterFormat::U8(_)
+        | RegisterFormat::I8(_)
+        | RegisterFormat::Bcd16
+        | RegisterFormat::Bcd32 => (matches!(p.data_type, DataType::Int | DataType::Float), "int or float"),
     };
     if fits {
         return Ok(());
@@ -338,7 +406,7 @@ fn check_scaling(p: &ModbusTagParameters) -> Result<(), AcquisitionError> {
     if !p.offset.is_finite() {
         return Err(AcquisitionError::Offset { offset: p.offset });
     }
-    if !p.format.is_numeric() && (p.scale != 1.0 || p.offset != 0.0) {
+    if !p.format.is_numeric() && (p.scale != 1.0 || p.offset != 0.0 || p.range.is_some()) {
         return Err(AcquisitionError::ScaledText { format: p.format.name().into() });
     }
     Ok(())
@@ -359,7 +427,11 @@ pub(crate) mod tests {
             | RegisterFormat::U32
             | RegisterFormat::I32
             | RegisterFormat::U64
-            | RegisterFormat::I64 => DataType::Int,
+            | RegisterFormat::I64
+            | RegisterFormat::U8(_)
+            | RegisterFormat::I8(_)
+            | RegisterFormat::Bcd16
+            | RegisterFormat::Bcd32 => DataType::Int,
         };
         ModbusTagParameters {
             table: RegisterTable::HoldingRegister,
@@ -370,6 +442,7 @@ pub(crate) mod tests {
             offset: 0.0,
             poll_interval: Duration::from_secs(1),
             data_type,
+            range: None,
         }
     }
 
@@ -412,6 +485,21 @@ pub(crate) mod tests {
         let p = ModbusTagParameters { pdu_address: 65_535, ..parameters(RegisterFormat::U16) };
         assert!(ModbusTag::new(p).is_ok());
     }
+
+    #[test]
+    fn a_range_has_two_ends_in_order_and_belongs_to_a_number() {
+        assert!(ValueRange::new(0.0, 0.0).is_err() && ValueRange::new(1.0, f64::INFINITY).is_err());
+        let range = Some(ValueRange::new(0.0, 150.0).expect("valid"));
+        let bit = ModbusTagParameters { range, ..parameters(RegisterFormat::Bit(1)) };
+        assert!(ModbusTag::new(bit).is_err());
+        let tag =
+            ModbusTag::new(ModbusTagParameters { range, ..parameters(RegisterFormat::I16) }).expect("valid");
+        for (value, quality) in [(0, Quality::GOOD), (150, Quality::GOOD), (151, OUTSIDE), (-1, OUTSIDE)] {
+            assert_eq!(tag.quality_of(&Value::Int(value)), quality, "{value}");
+        }
+    }
+
+    const OUTSIDE: Quality = Quality::UNCERTAIN_ENGINEERING_UNITS_EXCEEDED;
 
     #[test]
     fn every_name_finds_its_way_back() {

@@ -18,11 +18,23 @@ pub struct PlanLimits {
     pub max_coils: u16,
     /// Registers or bits nobody asked for that may lie between two tags of one request.
     pub max_gap: u16,
+    /// Whether tags share requests at all.
+    pub grouping: Grouping,
+}
+
+/// Whether tags share requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Grouping {
+    /// Neighbours do.
+    #[default]
+    Shared,
+    /// Every tag has its own, for devices that answer only exactly what their manual lists.
+    OneTagEach,
 }
 
 impl Default for PlanLimits {
     fn default() -> Self {
-        Self { max_registers: 125, max_coils: 2000, max_gap: 32 }
+        Self { max_registers: 125, max_coils: 2000, max_gap: 32, grouping: Grouping::Shared }
     }
 }
 
@@ -118,7 +130,8 @@ impl OpenBlock {
 
     /// `span` does not begin before this block, because spans come sorted.
     fn admits(&self, span: &Span, limits: &PlanLimits) -> bool {
-        self.poll_interval == span.poll_interval
+        limits.grouping == Grouping::Shared
+            && self.poll_interval == span.poll_interval
             && self.table == span.table
             && span.start.saturating_sub(self.end) <= u32::from(limits.max_gap)
             && self.end.max(span.end) - self.start <= u32::from(limits.quantity_max(self.table))
@@ -226,6 +239,14 @@ mod tests {
         assert_eq!(error, AcquisitionError::WiderThanRequest { quantity: 4, max: 3 });
     }
 
+    #[test]
+    fn a_device_that_wants_it_gets_one_request_for_each_tag() {
+        let limits = PlanLimits { grouping: Grouping::OneTagEach, ..PlanLimits::default() };
+        let tags = [holding(0, RegisterFormat::U16), holding(1, RegisterFormat::F32)];
+        let blocks = plan(&tags, &limits).expect("plannable");
+        assert_eq!(blocks.iter().map(|b| (b.start, b.quantity)).collect::<Vec<_>>(), [(0, 1), (1, 2)]);
+    }
+
     fn any_tag() -> impl Strategy<Value = ModbusTag> {
         let format = prop::sample::select(vec![
             RegisterFormat::U16,
@@ -245,13 +266,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_tag_is_read_whole_and_once_within_all_limits(
+        fn b6_every_tag_is_read_whole_and_once_within_all_limits(
             tags in prop::collection::vec(any_tag(), 1..80),
             max_registers in 20_u16..=125,
             max_coils in 1_u16..=2000,
             max_gap in 0_u16..=80,
         ) {
-            let limits = PlanLimits { max_registers, max_coils, max_gap };
+            let limits = PlanLimits { max_registers, max_coils, max_gap, grouping: Grouping::Shared };
             let blocks = plan(&tags, &limits).expect("no tag is wider than 20");
             let mut read = vec![0; tags.len()];
             for block in &blocks {

@@ -1,254 +1,292 @@
-//! The loop of one connection: connect, poll what is due, and after a failure wait and begin anew.
+//! The loop of one connection: connect, do what the bus says, and after a failure wait and begin anew.
 
-use std::io::ErrorKind;
-use std::sync::Arc;
 use std::time::Duration;
 
-use acquisition::{
-    Agenda, DriverCounters, DuePoll, Instants, MachineSink, ModbusConnection, PollBlock, Report,
-};
-use plant_model::{MachineId, Monotonic, Timestamp};
+use acquisition::{AfterRead, Bus, Enquiry, Instants, ModbusAddress, Purpose, Refusal, Reply, Turn, Verdict};
+use plant_model::{Monotonic, Timestamp};
 use service_kit::{Backoff, Clock};
 use tokio::time::sleep;
-use tokio_modbus::ExceptionCode;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::client::Client;
-use crate::error::{ModbusError, exception_quality};
-use crate::readings::LastValues;
-
-/// So many requests in a row without an answer end a connection: one lost answer is not yet a dead
-/// machine, and many machines have few sockets to give away.
-const TIMEOUTS_MAX: u32 = 3;
+use crate::error::ModbusError;
+use crate::unit::{Station, Unit};
 
 /// The waits between two attempts to connect.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
 
 pub(crate) struct Driver {
-    connection: Arc<ModbusConnection>,
-    name: MachineId,
+    address: ModbusAddress,
+    pauses: Pauses,
+    stations: Vec<Station>,
     clock: Clock,
-    counters: Arc<DriverCounters>,
     shutdown: CancellationToken,
-    report: Report,
-    last: LastValues,
     /// Begins with the first connection and runs on without one: what is due then is missed.
-    agenda: Option<Agenda>,
+    bus: Option<Bus>,
     backoff: Backoff,
-    /// The exception with which each block was refused last, to log a change once.
-    refusals: Vec<Option<u8>>,
 }
 
-/// Why the polls of a connection stopped.
+/// What the most demanding unit of the connection needs.
+struct Pauses {
+    after_connect: Duration,
+    between_requests: Duration,
+    after_read: AfterRead,
+}
+
+impl Pauses {
+    fn new(units: &[Unit]) -> Self {
+        let quirks = || units.iter().map(|u| u.connection.quirks());
+        let gap = match units.first().map(|u| u.connection.address()) {
+            Some(ModbusAddress::Rtu(line)) => line.frame_gap(),
+            Some(ModbusAddress::Tcp { .. } | ModbusAddress::RtuOverTcp { .. }) | None => Duration::ZERO,
+        };
+        let closes = quirks().any(|q| q.after_read == AfterRead::Close);
+        Self {
+            after_connect: quirks().map(|q| q.pause_after_connect).max().unwrap_or_default(),
+            between_requests: quirks().map(|q| q.pause_between_requests).max().unwrap_or_default().max(gap),
+            after_read: if closes { AfterRead::Close } else { AfterRead::Keep },
+        }
+    }
+}
+
+/// Why a connection ended.
 enum Stop {
     Shutdown,
+    /// Nothing is due, and the machine wants its connection back.
+    Idle,
+    /// It may be dead, though nobody said so.
+    Suspect,
     Failed(ModbusError),
 }
 
 impl Driver {
-    pub(crate) fn new(
-        connection: ModbusConnection,
-        name: MachineId,
-        sink: Box<dyn MachineSink>,
-        clock: Clock,
-        counters: Arc<DriverCounters>,
-        shutdown: CancellationToken,
-    ) -> Self {
-        let report = Report::new(sink, connection.tags().len());
-        let last = LastValues::new(connection.tags().len());
-        let refusals = vec![None; connection.blocks().len()];
+    /// A driver for units of one address, which are at least one.
+    pub(crate) fn new(units: Vec<Unit>, clock: Clock, shutdown: CancellationToken) -> Option<Self> {
+        let address = units.first()?.connection.address().clone();
+        let pauses = Pauses::new(&units);
+        let stations = units.into_iter().map(Station::new).collect();
         let backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_LONGEST);
-        let connection = Arc::new(connection);
-        Self { connection, name, clock, counters, shutdown, report, last, agenda: None, backoff, refusals }
+        Some(Self { address, pauses, stations, clock, shutdown, bus: None, backoff })
     }
 
     pub(crate) async fn run(mut self) {
         let shutdown = self.shutdown.clone();
         loop {
-            match self.live().await {
+            let wait = match self.live().await {
                 Stop::Shutdown => return,
-                Stop::Failed(error) => self.lose_link(&error),
-            }
-            let wait = self.backoff.next_wait();
+                Stop::Suspect => {
+                    info!(address = %self.address, "several requests stayed without an answer; connecting anew");
+                    Duration::ZERO
+                }
+                Stop::Idle => self.until_due(),
+                Stop::Failed(error) => {
+                    let at = self.now();
+                    self.stations.iter_mut().for_each(|station| station.lose_link(&error, at));
+                    self.backoff.next_wait()
+                }
+            };
             let waited = shutdown.run_until_cancelled(sleep(wait)).await;
-            self.count_missed();
             if waited.is_none() {
+                self.count_missed();
                 return;
             }
         }
     }
 
+    fn until_due(&mut self) -> Duration {
+        let now = self.clock.now();
+        match self.bus.as_mut().map(|bus| bus.next_due(now)) {
+            Some(due) => due.since(now),
+            None => Duration::ZERO,
+        }
+    }
+
     /// One connection, from its making to its end.
     async fn live(&mut self) -> Stop {
-        let connect = Client::connect(&self.connection, Arc::clone(&self.counters));
-        let client = self.shutdown.run_until_cancelled(connect).await;
-        self.count_missed();
-        let mut client = match client {
-            None => return Stop::Shutdown,
-            Some(Err(error)) => return Stop::Failed(error),
+        let connected = self.shutdown.run_until_cancelled(Client::connect(&self.address)).await;
+        let mut client = match connected {
+            None => {
+                self.count_missed();
+                return Stop::Shutdown;
+            }
+            Some(Err(error)) => {
+                self.count_missed();
+                return Stop::Failed(error);
+            }
             Some(Ok(client)) => client,
         };
-        self.counters.connects.increment();
-        let stop = self.poll_until_stopped(&mut client).await;
-        self.counters.disconnects.increment();
+        self.stations.iter().for_each(|station| station.counters.connects.increment());
+        let mut bus = self.bus.take().unwrap_or_else(|| self.new_bus());
+        bus.connected();
+        let stop = self.serve(&mut client, &mut bus).await;
+        self.bus = Some(bus);
+        self.stations.iter().for_each(|station| station.counters.disconnects.increment());
         stop
     }
 
-    async fn poll_until_stopped(&mut self, client: &mut Client) -> Stop {
-        let mut agenda = self.agenda.take().unwrap_or_else(|| self.new_agenda());
-        let mut timeouts = 0;
-        let stop = loop {
-            let wait = sleep(agenda.next_due().since(self.clock.now()));
-            if self.shutdown.run_until_cancelled(wait).await.is_none() {
-                break Stop::Shutdown;
-            }
-            let Some(due) = agenda.take(self.clock.now()) else { continue };
-            self.count_due(&due, due.ticks - 1);
-            if let Err(stop) = self.poll_class(client, &due, &mut timeouts).await {
-                break stop;
-            }
-        };
-        self.agenda = Some(agenda);
-        stop
+    fn new_bus(&self) -> Bus {
+        let units = self.stations.iter().map(|s| (&s.connection, s.name.as_str()));
+        Bus::new(units, self.clock.now())
     }
 
-    fn new_agenda(&self) -> Agenda {
-        Agenda::new(self.connection.blocks(), self.name.as_str(), self.clock.now())
-    }
-
-    /// Reads all blocks of a class, even if the shutdown begins meanwhile, as long as the machine
-    /// answers: what was scheduled is acquired.
-    async fn poll_class(
-        &mut self,
-        client: &mut Client,
-        due: &DuePoll,
-        timeouts: &mut u32,
-    ) -> Result<(), Stop> {
-        for index in due.blocks.clone() {
-            match self.poll_block(client, index).await {
-                Ok(()) => *timeouts = 0,
-                Err(error @ ModbusError::Timeout { .. }) if *timeouts + 1 < TIMEOUTS_MAX => {
-                    *timeouts += 1;
-                    self.lose_block(index, &error);
+    async fn serve(&mut self, client: &mut Client, bus: &mut Bus) -> Stop {
+        let mut pause = self.pauses.after_connect;
+        let mut heard = Heard::Answer;
+        loop {
+            if self.shutdown.is_cancelled() {
+                return self.finish(client, bus, heard).await;
+            }
+            let turn = bus.next(self.clock.now());
+            self.count_due(bus);
+            match turn {
+                Turn::Ask(enquiry) => {
+                    sleep(pause).await;
+                    pause = self.pauses.between_requests;
+                    match self.ask(client, bus, &enquiry).await {
+                        Ok(what) => heard = what,
+                        Err(stop) => return stop,
+                    }
                 }
-                Err(error) => return Err(Stop::Failed(error)),
-            }
-            if *timeouts > 0 && self.shutdown.is_cancelled() {
-                return Err(Stop::Shutdown);
+                Turn::Wait(_) if self.pauses.after_read == AfterRead::Close => return Stop::Idle,
+                Turn::Wait(until) => {
+                    let shutdown = self.shutdown.clone();
+                    shutdown.run_until_cancelled(sleep(until.since(self.clock.now()))).await;
+                }
             }
         }
-        Ok(())
     }
 
-    /// Reads one block and hands over what came of it. A refusal is an answer.
-    async fn poll_block(&mut self, client: &mut Client, index: usize) -> Result<(), ModbusError> {
-        let connection = Arc::clone(&self.connection);
-        let block = &connection.blocks()[index];
+    /// What was scheduled is acquired, as long as the machine answers.
+    async fn finish(&mut self, client: &mut Client, bus: &mut Bus, mut heard: Heard) -> Stop {
+        while heard == Heard::Answer
+            && let Some(enquiry) = bus.next_under_way(self.clock.now())
+        {
+            sleep(self.pauses.between_requests).await;
+            heard = self.ask(client, bus, &enquiry).await.unwrap_or(Heard::Nothing);
+        }
+        Stop::Shutdown
+    }
+
+    /// Makes one request and hands over what came of it.
+    async fn ask(&mut self, client: &mut Client, bus: &mut Bus, enquiry: &Enquiry) -> Result<Heard, Stop> {
+        let station = &mut self.stations[enquiry.unit];
+        let (unit_id, limit) = (station.connection.unit_id(), station.connection.timeout());
         let (begun_wall, begun_at) = (self.clock.wall(), self.clock.now());
-        let answer = client.read(block).await;
-        let at = middle(begun_wall, begun_at, self.clock.now());
-        self.count_answer(&answer, block);
+        let answer = client.read(unit_id, &enquiry.block, limit).await;
+        let now = self.clock.now();
+        let at = middle(begun_wall, begun_at, now);
+        let scheduled = if enquiry.purpose == Purpose::Poll { enquiry.block.tags.len() } else { 0 };
+        station.count(&answer, scheduled);
+        station.counters.stale_frames_dropped.add(client.take_dropped());
         match answer {
             Ok(words) => {
+                bus.handle_reply(enquiry, Reply::Words, begun_at, now);
                 self.backoff.reset();
-                self.gain_link();
-                self.note_refusal(index, None);
-                self.last.report_words(&mut self.report, &connection, block, &words, at);
-                Ok(())
+                station.gain_link();
+                station.take_words(&enquiry.block, &words, at);
+                Ok(Heard::Answer)
             }
             Err(ModbusError::Exception { code }) => {
-                self.gain_link();
-                self.note_refusal(index, Some(code));
-                self.last.report_refusal(&mut self.report, block, exception_quality(code), at);
-                Ok(())
+                let code = u8::from(code);
+                let reply = Reply::Refused(Refusal::from_code(code));
+                let verdict = bus.handle_reply(enquiry, reply, begun_at, now);
+                station.refused(enquiry, code, verdict, at).map_err(Stop::Failed)
             }
-            Err(error) => Err(error),
+            Err(error @ ModbusError::Timeout { .. }) => {
+                let verdict = bus.handle_reply(enquiry, Reply::Nothing, begun_at, now);
+                station.unanswered(enquiry, error, &verdict, at)?;
+                Ok(Heard::Nothing)
+            }
+            Err(error) => Err(Stop::Failed(error)),
         }
     }
 
-    fn count_answer(&self, answer: &Result<Vec<u16>, ModbusError>, block: &PollBlock) {
-        let failed = &self.counters.polls_failed;
-        match answer {
-            Ok(_) => {
-                self.counters.polls_ok.increment();
-                self.counters.acquired_samples.add(block.tags.len() as u64);
-            }
-            Err(ModbusError::Timeout { .. }) => failed.timeout.increment(),
-            Err(ModbusError::Exception { .. }) => failed.exception.increment(),
-            Err(ModbusError::Answer { .. }) => failed.decode.increment(),
-            Err(ModbusError::Transport { cause }) if cause.kind() == ErrorKind::InvalidData => {
-                failed.decode.increment();
-            }
-            Err(
-                ModbusError::Transport { .. }
-                | ModbusError::Connect { .. }
-                | ModbusError::ConnectDeadline { .. },
-            ) => failed.transport.increment(),
+    fn count_due(&self, bus: &mut Bus) {
+        for (index, station) in self.stations.iter().enumerate() {
+            let tally = bus.take_tally(index);
+            station.counters.scheduled_samples.add(tally.scheduled_samples);
+            station.counters.missed_ticks.add(tally.missed_ticks);
         }
-    }
-
-    fn count_due(&self, due: &DuePoll, missed: u64) {
-        self.counters.scheduled_samples.add(due.ticks * due.tags);
-        self.counters.missed_ticks.add(missed);
     }
 
     /// What fell due while there was no connection was missed.
     fn count_missed(&mut self) {
         let now = self.clock.now();
-        while let Some(due) = self.agenda.as_mut().and_then(|agenda| agenda.take(now)) {
-            self.count_due(&due, due.ticks);
+        if let Some(mut bus) = self.bus.take() {
+            bus.skip(now);
+            self.count_due(&mut bus);
+            self.bus = Some(bus);
         }
-    }
-
-    fn gain_link(&mut self) {
-        if self.report.link_up() {
-            let (host, port) = (self.connection.host(), self.connection.port());
-            info!(machine.id = %self.name, host, port, "the machine answers");
-        }
-    }
-
-    /// The tags of a block turn bad, though the connection is given another chance.
-    fn lose_block(&mut self, index: usize, error: &ModbusError) {
-        self.counters.set_last_error(&error.to_string());
-        let at = self.now();
-        for tag in &self.connection.blocks()[index].tags {
-            self.report.add_loss(*tag, error.quality(), at);
-        }
-        self.report.hand_over();
     }
 
     fn now(&self) -> Instants {
         let now = self.clock.now();
         middle(self.clock.wall(), now, now)
     }
+}
 
-    fn lose_link(&mut self, error: &ModbusError) {
-        let reason = error.to_string();
-        self.counters.set_last_error(&reason);
-        let at = self.now();
-        if self.report.link_down(&reason, error.quality(), at) {
-            warn!(machine.id = %self.name, reason, "the machine cannot be read; trying again");
+/// Whether somebody answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Answer,
+    Nothing,
+}
+
+impl Station {
+    /// Tells what an exception means.
+    fn refused(
+        &mut self,
+        enquiry: &Enquiry,
+        code: u8,
+        verdict: Verdict,
+        at: Instants,
+    ) -> Result<Heard, ModbusError> {
+        let error = ModbusError::refusal(code);
+        match verdict {
+            Verdict::UnitLost => self.lose_link(&error, at),
+            Verdict::ConnectionLost | Verdict::Suspect => return Err(error),
+            Verdict::Failed if Refusal::from_code(code).is_silence() => {
+                self.lose_block(&enquiry.block, &error, at);
+            }
+            Verdict::Quarantined(tags) => {
+                self.gain_link();
+                self.remember_refusal(&enquiry.block, &error);
+                self.set_aside(&tags, code, at);
+            }
+            Verdict::Failed if enquiry.purpose == Purpose::Poll => {
+                self.gain_link();
+                self.take_refusal(&enquiry.block, code, &error, at);
+            }
+            Verdict::Failed | Verdict::Narrowed | Verdict::Usable => {
+                self.gain_link();
+                self.remember_refusal(&enquiry.block, &error);
+            }
         }
+        Ok(Heard::Answer)
     }
 
-    /// Logs a block that begins or ceases to be refused.
-    fn note_refusal(&mut self, index: usize, code: Option<ExceptionCode>) {
-        let now = code.map(u8::from);
-        if std::mem::replace(&mut self.refusals[index], now) == now {
-            return;
-        }
-        let PollBlock { table, start, quantity, .. } = &self.connection.blocks()[index];
-        let table = table.name();
-        match code {
-            Some(code) => {
-                let reason = ModbusError::Exception { code }.to_string();
-                self.counters.set_last_error(&format!("{reason}: {table} {start}, quantity {quantity}"));
-                warn!(machine.id = %self.name, table, start, quantity, reason, "a request is refused");
+    /// Tells what the lack of an answer means.
+    fn unanswered(
+        &mut self,
+        enquiry: &Enquiry,
+        error: ModbusError,
+        verdict: &Verdict,
+        at: Instants,
+    ) -> Result<(), Stop> {
+        match verdict {
+            Verdict::ConnectionLost => return Err(Stop::Failed(error)),
+            Verdict::UnitLost => self.lose_link(&error, at),
+            Verdict::Suspect => {
+                self.lose_block(&enquiry.block, &error, at);
+                return Err(Stop::Suspect);
             }
-            None => info!(machine.id = %self.name, table, start, quantity, "a request is answered again"),
+            Verdict::Failed | Verdict::Narrowed | Verdict::Usable | Verdict::Quarantined(_) => {
+                self.lose_block(&enquiry.block, &error, at);
+            }
         }
+        Ok(())
     }
 }
 

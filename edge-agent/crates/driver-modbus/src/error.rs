@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use acquisition::Refusal;
 use plant_model::Quality;
 use thiserror::Error;
 use tokio_modbus::ExceptionCode;
@@ -14,6 +15,8 @@ pub(crate) enum ModbusError {
     ConnectDeadline { host: String, port: u16, limit: Duration },
     #[error("cannot connect to {host} port {port}: {cause}")]
     Connect { host: String, port: u16, cause: io::Error },
+    #[error("cannot open {device}: {cause}; check the adapter, its name and the rights to it")]
+    Open { device: String, cause: io::Error },
     #[error("no answer within {limit:?}")]
     Timeout { limit: Duration },
     #[error("the machine refused with exception {:02X} ({code})", u8::from(*code))]
@@ -25,12 +28,19 @@ pub(crate) enum ModbusError {
 }
 
 impl ModbusError {
+    /// The error for an exception code.
+    pub(crate) const fn refusal(code: u8) -> Self {
+        Self::Exception { code: ExceptionCode::new(code) }
+    }
+
     /// The quality of a tag that could not be read for this reason.
     pub(crate) fn quality(&self) -> Quality {
         match self {
-            Self::ConnectDeadline { .. } | Self::Connect { .. } => Quality::BAD_NOT_CONNECTED,
+            Self::ConnectDeadline { .. } | Self::Connect { .. } | Self::Open { .. } => {
+                Quality::BAD_NOT_CONNECTED
+            }
             Self::Timeout { .. } => Quality::BAD_TIMEOUT,
-            Self::Exception { code } => exception_quality(*code),
+            Self::Exception { code } => Refusal::from_code(u8::from(*code)).quality(),
             Self::Transport { cause } if cause.kind() == io::ErrorKind::InvalidData => {
                 Quality::BAD_DECODING_ERROR
             }
@@ -40,44 +50,9 @@ impl ModbusError {
     }
 }
 
-/// `BadNoCommunication`: a gateway has no path to the unit.
-const BAD_NO_COMMUNICATION: Quality = Quality::from_status_code(0x8031_0000);
-
-/// The quality that stands for an exception. The Modbus specification leaves this mapping open; it
-/// is ours.
-pub(crate) fn exception_quality(code: ExceptionCode) -> Quality {
-    match u8::from(code) {
-        0x01 => Quality::BAD_NOT_SUPPORTED,
-        0x02 => Quality::BAD_CONFIGURATION_ERROR,
-        0x03 => Quality::BAD_OUT_OF_RANGE,
-        // Acknowledge and busy: ask again later; the last value still stands.
-        0x05 | 0x06 => Quality::UNCERTAIN_LAST_USABLE_VALUE,
-        0x0A => BAD_NO_COMMUNICATION,
-        0x0B => Quality::BAD_TIMEOUT,
-        _ => Quality::BAD_DEVICE_FAILURE,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_exception_has_its_quality() {
-        for (code, quality) in [
-            (1, "BadNotSupported"),
-            (2, "BadConfigurationError"),
-            (3, "BadOutOfRange"),
-            (4, "BadDeviceFailure"),
-            (5, "UncertainLastUsableValue"),
-            (6, "UncertainLastUsableValue"),
-            (0x0B, "BadTimeout"),
-            (0x2A, "BadDeviceFailure"),
-        ] {
-            assert_eq!(exception_quality(ExceptionCode::new(code)).name(), quality, "{code}");
-        }
-        assert_eq!(exception_quality(ExceptionCode::new(0x0A)).status_code(), 0x8031_0000);
-    }
 
     #[test]
     fn an_exception_is_printed_with_its_code() {

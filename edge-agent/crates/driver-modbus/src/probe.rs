@@ -128,7 +128,8 @@ impl Probe {
 
     async fn connect(&self) -> Result<Context, ProbeError> {
         let failed = |cause| ProbeError::Connect { host: self.host.clone(), port: self.port, cause };
-        let late = |_| failed(io::Error::new(io::ErrorKind::TimedOut, format!("nothing within {CONNECT_LIMIT:?}")));
+        let late =
+            |_| failed(io::Error::new(io::ErrorKind::TimedOut, format!("nothing within {CONNECT_LIMIT:?}")));
         let stream = timeout(CONNECT_LIMIT, TcpStream::connect((self.host.as_str(), self.port)))
             .await
             .map_err(late)?
@@ -147,6 +148,7 @@ const fn request(table: RegisterTable, start: u16, quantity: u16) -> Request<'st
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum with many kinds nobody asks for")]
 fn words(response: Response, quantity: u16) -> Result<Vec<u16>, String> {
     let words = match response {
         Response::ReadCoils(bits) | Response::ReadDiscreteInputs(bits) => {

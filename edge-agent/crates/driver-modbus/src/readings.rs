@@ -24,8 +24,9 @@ impl LastValues {
             let tag = &connection.tags()[index.as_usize()];
             match tag.decode(own_words(tag, block, words)) {
                 Ok(value) => {
+                    let quality = tag.quality_of(&value);
                     self.0[index.as_usize()] = Some(value.clone());
-                    report.add_value(*index, Some(value), Quality::GOOD, at);
+                    report.add_value(*index, Some(value), quality, at);
                 }
                 Err(quality) => report.add_value(*index, None, quality, at),
             }

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use acquisition::DriverCounters;
+use acquisition::Counter;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -37,13 +37,13 @@ pub(crate) struct StaleFilter<T> {
     pending: BytesMut,
     /// The rest of the wanted frame.
     ready: BytesMut,
-    counters: Arc<DriverCounters>,
+    dropped: Arc<Counter>,
 }
 
 impl<T> StaleFilter<T> {
-    pub(crate) fn new(inner: T, counters: Arc<DriverCounters>) -> Self {
+    pub(crate) fn new(inner: T, dropped: Arc<Counter>) -> Self {
         let (pending, ready) = (BytesMut::with_capacity(512), BytesMut::new());
-        Self { inner, outgoing: Outgoing::default(), wanted: None, pending, ready, counters }
+        Self { inner, outgoing: Outgoing::default(), wanted: None, pending, ready, dropped }
     }
 
     /// A new request was sent: what is left of an older answer is worthless.
@@ -61,7 +61,7 @@ impl<T> StaleFilter<T> {
                 self.wanted = None;
                 self.ready = frame;
             } else {
-                self.counters.stale_frames_dropped.increment();
+                self.dropped.increment();
             }
         }
         Ok(())
@@ -170,9 +170,9 @@ mod tests {
         [&transaction.to_be_bytes()[..], &[0, 0], &length.to_be_bytes(), body].concat()
     }
 
-    fn filtered() -> (StaleFilter<DuplexStream>, DuplexStream, Arc<DriverCounters>) {
+    fn filtered() -> (StaleFilter<DuplexStream>, DuplexStream, Arc<Counter>) {
         let (near, far) = duplex(4096);
-        let counters = Arc::new(DriverCounters::default());
+        let counters = Arc::new(Counter::default());
         (StaleFilter::new(near, Arc::clone(&counters)), far, counters)
     }
 
@@ -190,7 +190,7 @@ mod tests {
         let (late, wanted) = (frame(7, &[1, 3, 2, 0, 70]), frame(8, &[1, 3, 2, 0, 80]));
         machine.write_all(&[late.clone(), late, wanted.clone()].concat()).await.expect("answered");
         assert_eq!(received(&mut filter, wanted.len()).await, wanted);
-        assert_eq!(counters.stale_frames_dropped.get(), 2);
+        assert_eq!(counters.get(), 2);
     }
 
     #[tokio::test]
@@ -206,7 +206,7 @@ mod tests {
         let next = frame(2, &[1, 3, 2, 0, 6]);
         machine.write_all(&next).await.expect("answered");
         assert_eq!(received(&mut filter, next.len()).await, next);
-        assert_eq!(counters.stale_frames_dropped.get(), 1);
+        assert_eq!(counters.get(), 1);
     }
 
     #[tokio::test]

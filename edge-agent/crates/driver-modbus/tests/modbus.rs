@@ -122,16 +122,46 @@ async fn what_was_scheduled_is_acquired_or_accounted_for_and_nothing_twice() {
 }
 
 #[tokio::test]
-async fn an_exception_turns_only_its_own_block_bad() {
-    let address = library_server(Machine::default()).await;
-    let mut driver = Running::start(connection(address, 2000, vec![holding(0, 50), holding(9000, 50)]));
-    let told = driver.until("two rounds", |told| told.of(0).count() >= 2 && told.of(1).count() >= 2).await;
-    assert_eq!(told.last(0), Some((Some(Value::Int(0)), Quality::GOOD)));
-    assert_eq!(told.last(1), Some((None, Quality::BAD_CONFIGURATION_ERROR)));
+async fn b5_one_illegal_address_costs_only_its_own_tag() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let server = Scripted::start(move |_, asked| {
+        log.lock().expect("unpoisoned").push((asked.address, asked.quantity));
+        let lacks = (asked.address..asked.address + asked.quantity).contains(&13);
+        Reply::Send(if lacks { asked.frame(&[asked.function | 0x80, 2]) } else { asked.answer() })
+    })
+    .await;
+    let tags = (0..20).map(|address| holding(address, 50)).collect();
+    let mut driver = Running::start(connection(server.address, 2000, tags));
+    let others = |told: &support::Told| (0..20).filter(|t| *t != 13).all(|t| told.of(t).count() >= 3);
+    let told = driver.until("three values of every other tag", others).await;
+    assert_eq!(told.last(13), Some((None, Quality::BAD_CONFIGURATION_ERROR)));
+    assert_eq!(told.of(13).count(), 1, "it is said once");
+    for index in (0..20).filter(|t| *t != 13) {
+        assert!(told.of(index).all(|r| r.sample.value == Some(Value::Int(i64::from(index)))), "tag {index}");
+    }
     assert_eq!(driver.counters.connects.get(), 1, "an exception keeps the connection");
-    assert!(driver.counters.polls_failed.exception.get() >= 2);
     assert!(driver.counters.last_error().contains("exception 02"), "{}", driver.counters.last_error());
     driver.stop().await;
+    let seen = seen.lock().expect("unpoisoned");
+    assert_eq!(
+        seen[seen.len() - 2..].iter().copied().collect::<HashSet<_>>(),
+        HashSet::from([(0, 13), (14, 6)])
+    );
+}
+
+#[tokio::test]
+async fn b7_a_device_failure_is_told_apart_from_a_gateway_without_a_path() {
+    for (code, quality) in [(4, 0x808B_0000), (0x0A, 0x8031_0000), (0x0B, 0x800A_0000)] {
+        let server =
+            Scripted::start(move |_, asked| Reply::Send(asked.frame(&[asked.function | 0x80, code]))).await;
+        let mut driver = Running::start(connection(server.address, 2000, vec![holding(0, 50)]));
+        let told = driver.until("the refusal", |told| !told.readings.is_empty()).await;
+        assert_eq!(told.readings[0].sample.quality.status_code(), quality, "exception {code}");
+        driver.until_counted("more requests", |c| c.polls_failed.exception.get() >= 3).await;
+        assert_eq!(driver.counters.connects.get(), 1, "exception {code} keeps the connection");
+        driver.stop().await;
+    }
 }
 
 #[tokio::test]

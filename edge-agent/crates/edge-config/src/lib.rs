@@ -6,6 +6,8 @@
 
 mod agent;
 mod machine;
+mod modbus;
+mod opcua;
 mod problem;
 mod section;
 
@@ -38,6 +40,7 @@ pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
         }
     }
     check_unique(&machines, &report);
+    check_lines(&machines, &report);
     let machines = machines.into_iter().map(|(_, machine)| machine).collect();
     report.finish(agent.map(|agent| AgentConfig { machines, ..agent }))
 }
@@ -93,6 +96,20 @@ fn check_unique(machines: &[(std::path::PathBuf, MachineConfig)], report: &Repor
         if let Some(other) = first.insert(machine.id.as_str(), path) {
             let message = format!("machine id {} is also used in {}", machine.id, other.display());
             report.file(path, message);
+        }
+    }
+}
+
+/// Machines on one serial line see the same bits.
+fn check_lines(machines: &[(std::path::PathBuf, MachineConfig)], report: &Report) {
+    let mut first: HashMap<&str, (&acquisition::SerialLine, &Path)> = HashMap::new();
+    for (path, machine) in machines {
+        let Connection::Modbus(connection) = &machine.connection else { continue };
+        let acquisition::ModbusAddress::Rtu(line) = connection.address() else { continue };
+        let (known, other) = *first.entry(&line.device).or_insert((line, path));
+        if known != line {
+            let (device, other) = (&line.device, other.display());
+            report.file(path, format!("baud_rate, parity or stop_bits of {device} differ from those in {other}; one line has one setting"));
         }
     }
 }

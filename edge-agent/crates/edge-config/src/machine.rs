@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use acquisition::{
-    ModbusConnection, ModbusTag, ModbusTagParameters, NodeReference, OpcUaConnection, OpcUaItem,
-    RegisterFormat, RegisterTable, WordOrder,
-};
+use acquisition::{ModbusConnection, ModbusTag, OpcUaConnection, OpcUaItem};
 use plant_model::{AlarmDefinition, AlarmKind, AlarmPriority, DataType, MachineId, TagDefinition, TagId};
 use protocol::TagRole;
 
 use crate::agent::check_version;
+use crate::modbus::{self, Carrier};
+use crate::opcua;
 use crate::section::Section;
 
 /// A machine, ready to be read.
@@ -48,8 +47,8 @@ pub struct Origin {
 /// How a machine is reached.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Connection {
-    /// Modbus TCP.
-    ModbusTcp(ModbusConnection),
+    /// Modbus, over whatever carries it.
+    Modbus(ModbusConnection),
     /// OPC UA.
     OpcUa(OpcUaConnection),
 }
@@ -59,7 +58,7 @@ impl Connection {
     #[must_use]
     pub const fn protocol(&self) -> &'static str {
         match self {
-            Self::ModbusTcp(_) => "modbus-tcp",
+            Self::Modbus(connection) => connection.address().protocol(),
             Self::OpcUa(_) => "opcua",
         }
     }
@@ -82,7 +81,7 @@ enum Source {
 
 #[derive(Clone, Copy)]
 enum Protocol {
-    Modbus,
+    Modbus(Carrier),
     OpcUa,
 }
 
@@ -112,23 +111,32 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<MachineConfig> {
         Some(alarm)
     });
     check_alarms_unique(root, &alarms);
-    let (tags, sources): (Vec<_>, Vec<_>) = tags.into_iter().unzip();
+    let (tags, mut sources): (Vec<_>, Vec<_>) = tags.into_iter().unzip();
+    mark_alarms(root, &tags, &mut sources, &alarms);
     let connection = connection(root, protocol, sources)?;
     let id = id?;
     let name = name.unwrap_or(id.as_str()).to_owned();
     Some(MachineConfig { id, name, kind: kind.to_owned(), connection, tags, alarms, origin })
 }
 
+const PROTOCOLS: [(&str, Protocol); 4] = [
+    ("modbus_tcp", Protocol::Modbus(Carrier::Tcp)),
+    ("modbus_rtu", Protocol::Modbus(Carrier::Rtu)),
+    ("modbus_rtu_over_tcp", Protocol::Modbus(Carrier::RtuOverTcp)),
+    ("opcua", Protocol::OpcUa),
+];
+
 fn protocol(root: &mut Section<'_>) -> Option<Protocol> {
-    match (root.has("modbus_tcp"), root.has("opcua")) {
-        (true, false) => Some(Protocol::Modbus),
-        (false, true) => Some(Protocol::OpcUa),
-        (true, true) => {
-            root.problem("opcua", "a machine has one connection; keep [modbus_tcp] or [opcua]");
+    let given: Vec<_> = PROTOCOLS.into_iter().filter(|(key, _)| root.has(key)).collect();
+    match given.as_slice() {
+        [(_, protocol)] => Some(*protocol),
+        [] => {
+            let known = "a table [modbus_tcp], [modbus_rtu], [modbus_rtu_over_tcp] or [opcua] is needed";
+            root.problem("modbus_tcp", format!("is missing; {known}"));
             None
         }
-        (false, false) => {
-            root.problem("modbus_tcp", "is missing; a table [modbus_tcp] or [opcua] is needed");
+        [(first, _), (second, _), ..] => {
+            root.problem(second, format!("a machine has one connection; keep [{first}] or [{second}]"));
             None
         }
     }
@@ -136,45 +144,21 @@ fn protocol(root: &mut Section<'_>) -> Option<Protocol> {
 
 fn connection(root: &mut Section<'_>, protocol: Protocol, sources: Vec<Source>) -> Option<Connection> {
     match protocol {
-        Protocol::Modbus => root.table("modbus_tcp", |section| {
+        Protocol::Modbus(carrier) => root.table(carrier.key(), |section| {
             let tags = sources.into_iter().filter_map(|s| match s {
                 Source::Modbus(tag) => Some(tag),
                 Source::OpcUa(_) => None,
             });
-            modbus(section, tags.collect())
+            modbus::connection(section, carrier, tags.collect()).map(Connection::Modbus)
         }),
         Protocol::OpcUa => root.table("opcua", |section| {
             let items = sources.into_iter().filter_map(|s| match s {
                 Source::OpcUa(item) => Some(item),
                 Source::Modbus(_) => None,
             });
-            opcua(section, items.collect())
+            opcua::connection(section, items.collect()).map(Connection::OpcUa)
         }),
     }
-}
-
-fn modbus(section: &mut Section<'_>, tags: Vec<ModbusTag>) -> Option<Connection> {
-    let host = section.required_text("host", "the name or address of the machine");
-    let port = section.integer("port", 1..=65_535).unwrap_or(502);
-    let unit_id = section.integer("unit_id", 0..=255).unwrap_or(1);
-    let timeout = section.millis("timeout_ms", 20..=30_000, 1_000);
-    if tags.is_empty() {
-        return None;
-    }
-    let connection =
-        ModbusConnection::new(host?, u16::try_from(port).ok()?, u8::try_from(unit_id).ok()?, timeout, tags);
-    connection.map_err(|error| section.problem("host", error.to_string())).ok().map(Connection::ModbusTcp)
-}
-
-fn opcua(section: &mut Section<'_>, items: Vec<OpcUaItem>) -> Option<Connection> {
-    let endpoint = section.required_text("endpoint", "an address such as opc.tcp://192.168.0.10:4840");
-    let sampling = section.millis("sampling_interval_ms", 0..=60_000, 100);
-    let publishing = section.millis("publishing_interval_ms", 10..=60_000, 100);
-    if items.is_empty() {
-        return None;
-    }
-    let connection = OpcUaConnection::new(endpoint?, sampling, publishing, items);
-    connection.map_err(|error| section.problem("endpoint", error.to_string())).ok().map(Connection::OpcUa)
 }
 
 const DATA_TYPES: [(&str, DataType); 4] =
@@ -189,105 +173,13 @@ fn tag(section: &mut Section<'_>, protocol: Protocol) -> Option<(TagConfig, Sour
     let data_type = section.required_choice("data_type", &DATA_TYPES);
     let role = section.choice("role", &ROLES).unwrap_or(TagRole::Plain);
     let source = match protocol {
-        Protocol::Modbus => register(section, data_type).map(Source::Modbus),
-        Protocol::OpcUa => node(section, data_type).map(Source::OpcUa),
+        Protocol::Modbus(_) => modbus::register(section, data_type).map(Source::Modbus),
+        Protocol::OpcUa => opcua::item(section, data_type).map(Source::OpcUa),
     };
     let id = id?;
     let name = name.unwrap_or(id.as_str()).to_owned();
     let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type: data_type? };
     Some((TagConfig { definition, role }, source?))
-}
-
-fn node(section: &mut Section<'_>, data_type: Option<DataType>) -> Option<OpcUaItem> {
-    let node: Option<NodeReference> =
-        section.parsed("node_id", "a node such as nsu=urn:vendor:machine;s=Temperature");
-    Some(OpcUaItem { node: node?, data_type: data_type? })
-}
-
-const ORDERS: [(&str, WordOrder); 4] = [
-    ("abcd", WordOrder::Abcd),
-    ("cdab", WordOrder::Cdab),
-    ("badc", WordOrder::Badc),
-    ("dcba", WordOrder::Dcba),
-];
-
-fn register(section: &mut Section<'_>, data_type: Option<DataType>) -> Option<ModbusTag> {
-    let place = address(section);
-    let format = format(section);
-    let word_order = section.choice("word_order", &ORDERS).unwrap_or_default();
-    let scale = section.number("scale").unwrap_or(1.0);
-    let offset = section.number("offset").unwrap_or(0.0);
-    let poll_interval = section.millis("poll_interval_ms", 10..=3_600_000, 1_000);
-    let (table, pdu_address) = place?;
-    let (format, data_type) = (format?, data_type?);
-    let parameters = ModbusTagParameters {
-        table,
-        pdu_address,
-        format,
-        word_order,
-        scale,
-        offset,
-        poll_interval,
-        data_type,
-    };
-    ModbusTag::new(parameters).map_err(|error| section.problem("format", error.to_string())).ok()
-}
-
-fn address(section: &mut Section<'_>) -> Option<(RegisterTable, u16)> {
-    let given: Vec<RegisterTable> =
-        RegisterTable::ALL.into_iter().filter(|table| section.has(table.name())).collect();
-    match given.as_slice() {
-        [table] => {
-            let address = section.integer(table.name(), 0..=65_535)?;
-            Some((*table, u16::try_from(address).ok()?))
-        }
-        [] => {
-            section.problem(
-                "holding_register",
-                "is missing; the zero-based address is needed under one of holding_register, input_register, coil, discrete_input",
-            );
-            None
-        }
-        [_, second, ..] => {
-            section.problem(second.name(), "a tag lies in one table; keep one address");
-            None
-        }
-    }
-}
-
-/// Words of `format`. `bit` and `text` take their parameter from a key of their own.
-#[derive(Clone, Copy)]
-enum Format {
-    Plain(RegisterFormat),
-    Bit,
-    Text,
-}
-
-fn format(section: &mut Section<'_>) -> Option<RegisterFormat> {
-    let words = [
-        ("u16", Format::Plain(RegisterFormat::U16)),
-        ("i16", Format::Plain(RegisterFormat::I16)),
-        ("u32", Format::Plain(RegisterFormat::U32)),
-        ("i32", Format::Plain(RegisterFormat::I32)),
-        ("u64", Format::Plain(RegisterFormat::U64)),
-        ("i64", Format::Plain(RegisterFormat::I64)),
-        ("f32", Format::Plain(RegisterFormat::F32)),
-        ("f64", Format::Plain(RegisterFormat::F64)),
-        ("bool", Format::Plain(RegisterFormat::Bool)),
-        ("bit", Format::Bit),
-        ("text", Format::Text),
-    ];
-    match section.required_choice("format", &words)? {
-        Format::Plain(format) => Some(format),
-        Format::Bit => {
-            let bit = section.required_integer("bit", 0..=15)?;
-            Some(RegisterFormat::Bit(u8::try_from(bit).ok()?))
-        }
-        Format::Text => {
-            let registers = section.required_integer("registers", 1..=125)?;
-            Some(RegisterFormat::Text { registers: u16::try_from(registers).ok()? })
-        }
-    }
 }
 
 const KINDS: [(&str, AlarmKind); 4] = [
@@ -341,6 +233,26 @@ fn alarm_tag(section: &mut Section<'_>, tags: &HashMap<TagId, DataType>) -> Opti
         None => {
             section.problem("tag", "this machine has no such tag");
             None
+        }
+    }
+}
+
+/// Tells the nodes that are watched by an alarm. A deadband would keep a value from its alarm.
+fn mark_alarms(
+    root: &mut Section<'_>,
+    tags: &[TagConfig],
+    sources: &mut [Source],
+    alarms: &[AlarmDefinition],
+) {
+    for (tag, source) in tags.iter().zip(sources) {
+        let id = &tag.definition.id;
+        let Source::OpcUa(item) = source else { continue };
+        item.has_alarm = alarms.iter().any(|alarm| alarm.tag == *id);
+        if item.has_alarm && item.deadband.is_some() {
+            root.problem(
+                "tags",
+                format!("{id} has an alarm, which a deadband would delay; leave the deadband out"),
+            );
         }
     }
 }

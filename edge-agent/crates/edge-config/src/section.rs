@@ -178,19 +178,28 @@ impl<'a> Section<'a> {
 
     /// A finite number.
     pub(crate) fn number(&mut self, key: &'static str) -> Option<f64> {
-        let number = self.typed(key, "a number", |v| {
-            let text = match (v.as_float(), v.as_integer()) {
-                (Some(float), _) => float.as_str().to_owned(),
-                (None, Some(integer)) if integer.radix() == 10 => integer.as_str().to_owned(),
-                (None, _) => return None,
-            };
-            text.replace('_', "").parse::<f64>().ok()
-        })?;
+        let number = self.typed(key, "a number", number_of)?;
         if !number.is_finite() {
             self.problem(key, "a finite number is needed");
             return None;
         }
         Some(number)
+    }
+
+    /// A truth value.
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.typed(key, "true or false", |v| v.as_bool())
+    }
+
+    /// Two numbers in brackets.
+    pub(crate) fn pair(&mut self, key: &'static str) -> Option<(f64, f64)> {
+        self.typed(key, "a pair of numbers such as [0, 150]", |v| {
+            let mut numbers = v.as_array()?.iter().map(|n| number_of(n.get_ref()));
+            match (numbers.next(), numbers.next(), numbers.next()) {
+                (Some(low), Some(high), None) => Some((low?, high?)),
+                _ => None,
+            }
+        })
     }
 
     /// A finite number that must be there.
@@ -274,6 +283,15 @@ impl<'a> Section<'a> {
             self.push(line, name, self.written(value), format!("this key is not known; {hint}"));
         }
     }
+}
+
+fn number_of(value: &DeValue<'_>) -> Option<f64> {
+    let text = match (value.as_float(), value.as_integer()) {
+        (Some(float), _) => float.as_str().to_owned(),
+        (None, Some(integer)) if integer.radix() == 10 => integer.as_str().to_owned(),
+        (None, _) => return None,
+    };
+    text.replace('_', "").parse().ok()
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -110,10 +110,13 @@ fn a_good_configuration_is_read_whole() {
     let press = &config.machines[0];
     assert_eq!(press.connection.protocol(), "modbus-tcp");
     assert_eq!((press.tags.len(), press.alarms.len()), (2, 1));
-    assert_eq!((press.origin.tag_lines.as_slice(), press.origin.alarm_lines.as_slice()), (&[13, 23][..], &[30][..]));
+    assert_eq!(
+        (press.origin.tag_lines.as_slice(), press.origin.alarm_lines.as_slice()),
+        (&[13, 23][..], &[30][..])
+    );
     assert!(press.origin.file.ends_with("machines.d/a.toml"));
     assert_eq!(config.alarm_latency_budget.as_millis(), 500);
-    let Connection::ModbusTcp(connection) = &press.connection else { panic!("modbus") };
+    let Connection::Modbus(connection) = &press.connection else { panic!("modbus") };
     assert_eq!((connection.unit_id(), connection.tags().len()), (3, 2));
 }
 
@@ -170,7 +173,7 @@ fn a_machine_needs_exactly_one_connection() {
     let both = OPCUA.replace("[opcua]", "[modbus_tcp]\nhost = \"a\"\n[opcua]");
     assert!(one_error(&both).message.contains("one connection"));
     let none = "version = 1\nid = \"x\"\n";
-    assert!(one_error(none).message.contains("[modbus_tcp] or [opcua]"));
+    assert!(one_error(none).message.contains("[modbus_rtu_over_tcp] or [opcua]"));
 }
 
 #[test]
@@ -207,4 +210,76 @@ fn the_status_interface_stays_on_the_gateway() {
     let agent = AGENT.replace("127.0.0.1:0", "0.0.0.0:9180");
     let errors = Folder::new(&agent, &[("m.toml", MODBUS)]).errors();
     assert!(errors[0].message.contains("loopback"), "{errors:?}");
+}
+
+const RTU: &str = r#"
+version = 1
+id = "meter-1"
+
+[modbus_rtu]
+device = "/dev/serial/by-id/usb-adapter"
+baud_rate = 9600
+parity = "none"
+unit_id = 5
+timeout_ms = 300
+pause_between_requests_ms = 20
+max_registers = 60
+max_gap = 0
+one_request_per_tag = true
+close_after_read = true
+
+[[tags]]
+id = "energy"
+data_type = "int"
+holding_register = 3
+format = "bcd32"
+range = [0, 99_999]
+
+[[tags]]
+id = "status"
+data_type = "int"
+holding_register = 9
+format = "u8"
+byte = "high"
+"#;
+
+#[test]
+fn a_serial_machine_with_all_its_quirks_is_read() {
+    let folder = Folder::new(AGENT, &[("m.toml", RTU)]);
+    let config = load(folder.0.path()).expect("good");
+    assert_eq!(config.machines[0].connection.protocol(), "modbus-rtu");
+    let Connection::Modbus(connection) = &config.machines[0].connection else { panic!("modbus") };
+    let acquisition::ModbusAddress::Rtu(line) = connection.address() else { panic!("serial") };
+    assert_eq!((line.baud_rate, line.stop_bits, connection.unit_id()), (9_600, 2, 5));
+    let quirks = connection.quirks();
+    assert_eq!((quirks.limits.max_registers, quirks.limits.max_gap), (60, 0));
+    assert_eq!(quirks.after_read, acquisition::AfterRead::Close);
+    assert_eq!(quirks.pause_between_requests.as_millis(), 20);
+    assert_eq!(connection.blocks().len(), 2, "one request for each tag");
+    let outside = plant_model::Value::Int(100_000);
+    assert!(!connection.tags()[0].quality_of(&outside).is_good());
+}
+
+#[test]
+fn a_serial_machine_that_cannot_work_is_refused_with_what_is_allowed() {
+    for (good, bad, allowed) in [
+        ("baud_rate = 9600", "baud_rate = 50", "1200 to 921600"),
+        ("unit_id = 5", "unit_id = 0", "broadcast"),
+        ("range = [0, 99_999]", "range = [5, 1]", "the lower one first"),
+        ("range = [0, 99_999]", "range = 7", "such as [0, 150]"),
+        ("byte = \"high\"", "byte = \"upper\"", "allowed are high, low"),
+        ("close_after_read = true", "close_after_read = 1", "true or false"),
+        ("max_registers = 60", "max_registers = 126", "1 to 125"),
+    ] {
+        let problem = one_error(&RTU.replace(good, bad));
+        assert!(problem.message.contains(allowed), "{problem}");
+    }
+}
+
+#[test]
+fn machines_on_one_serial_line_agree_on_its_setting() {
+    let other =
+        RTU.replace("meter-1", "meter-2").replace("9600", "19200").replace("unit_id = 5", "unit_id = 6");
+    let errors = Folder::new(AGENT, &[("a.toml", RTU), ("b.toml", &other)]).errors();
+    assert!(errors.len() == 1 && errors[0].message.contains("one line has one setting"), "{errors:?}");
 }

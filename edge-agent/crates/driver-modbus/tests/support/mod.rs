@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use acquisition::{
-    DriverCounters, LinkState, MachineSink, ModbusConnection, ModbusTag, ModbusTagParameters, Reading,
-    RegisterFormat, RegisterTable, WordOrder,
+    DriverCounters, LinkState, MachineSink, ModbusAddress, ModbusConnection, ModbusConnectionParameters,
+    ModbusTag, ModbusTagParameters, Quirks, Reading, RegisterFormat, RegisterTable, WordOrder,
 };
+use driver_modbus::Unit;
 use plant_model::{DataType, MachineId, Quality, Value};
 use service_kit::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,29 +61,46 @@ impl MachineSink for Sink {
     }
 }
 
-/// A driver under test.
+/// A machine of a driver under test.
 pub(crate) struct Running {
     told: watch::Receiver<Told>,
     pub(crate) counters: Arc<DriverCounters>,
+    task: Arc<Task>,
+}
+
+/// The driver; dropping it is no stop.
+struct Task {
     shutdown: CancellationToken,
-    task: JoinHandle<()>,
+    handle: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Running {
     pub(crate) fn start(connection: ModbusConnection) -> Self {
-        let (sender, told) = watch::channel(Told::default());
-        let counters = Arc::new(DriverCounters::default());
+        Self::start_all(vec![connection]).remove(0)
+    }
+
+    /// One driver for all these.
+    pub(crate) fn start_all(connections: Vec<ModbusConnection>) -> Vec<Self> {
         let shutdown = CancellationToken::new();
-        let name = MachineId::new("press-1").expect("valid");
-        let driver = driver_modbus::run(
-            connection,
-            name,
-            Box::new(Sink(sender)),
-            Clock::start(),
-            Arc::clone(&counters),
-            shutdown.clone(),
-        );
-        Self { told, counters, shutdown, task: tokio::spawn(driver) }
+        let task = Arc::new(Task { shutdown: shutdown.clone(), handle: Mutex::default() });
+        let mut units = Vec::new();
+        let mut running = Vec::new();
+        for (number, connection) in (1..).zip(connections) {
+            let (sender, told) = watch::channel(Told::default());
+            let counters = Arc::new(DriverCounters::default());
+            let name = MachineId::new(&format!("press-{number}")).expect("valid");
+            let sink = Box::new(Sink(sender));
+            units.push(Unit { connection, name, sink, counters: Arc::clone(&counters) });
+            running.push(Self { told, counters, task: Arc::clone(&task) });
+        }
+        let handle = tokio::spawn(driver_modbus::run(units, Clock::start(), shutdown));
+        *task.handle.lock().expect("unpoisoned") = Some(handle);
+        running
+    }
+
+    /// What was told up to now.
+    pub(crate) fn told(&self) -> Told {
+        self.told.borrow().clone()
     }
 
     /// Waits until what was told satisfies `condition`.
@@ -93,7 +111,11 @@ impl Running {
         match seen {
             Ok(Ok(told)) => told,
             Ok(Err(_)) => panic!("the driver ended before {what}"),
-            Err(_) => panic!("not seen: {what}; {:?}, {:?}", self.counters, self.told.borrow()),
+            Err(_) => {
+                let told = self.told.borrow();
+                let last = &told.readings[told.readings.len().saturating_sub(4)..];
+                panic!("not seen: {what}; {:?}, {:?}, {last:?}", self.counters, told.links)
+            }
         }
     }
 
@@ -111,8 +133,12 @@ impl Running {
 
     /// Stops the driver; answers what it told in all.
     pub(crate) async fn stop(self) -> Told {
-        self.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.expect("the driver ends").expect("it does not panic");
+        self.task.shutdown.cancel();
+        let handle = self.task.handle.lock().expect("unpoisoned").take();
+        if let Some(handle) = handle {
+            let ended = tokio::time::timeout(PATIENCE, handle).await;
+            ended.expect("the driver ends").expect("it does not panic");
+        }
         self.told.borrow().clone()
     }
 }
@@ -133,6 +159,7 @@ pub(crate) fn tag(
         offset: 0.0,
         poll_interval: Duration::from_millis(interval_ms),
         data_type,
+        range: None,
     })
     .expect("valid")
 }
@@ -142,8 +169,17 @@ pub(crate) fn holding(pdu_address: u16, interval_ms: u64) -> ModbusTag {
 }
 
 pub(crate) fn connection(address: SocketAddr, timeout_ms: u64, tags: Vec<ModbusTag>) -> ModbusConnection {
-    let (host, timeout) = (address.ip().to_string(), Duration::from_millis(timeout_ms));
-    ModbusConnection::new(&host, address.port(), 1, timeout, tags).expect("valid")
+    let parameters = parameters(tcp(address), 1, timeout_ms);
+    ModbusConnection::new(parameters, tags).expect("valid")
+}
+
+pub(crate) fn tcp(address: SocketAddr) -> ModbusAddress {
+    ModbusAddress::Tcp { host: address.ip().to_string(), port: address.port() }
+}
+
+pub(crate) fn parameters(address: ModbusAddress, unit_id: u8, timeout_ms: u64) -> ModbusConnectionParameters {
+    let timeout = Duration::from_millis(timeout_ms);
+    ModbusConnectionParameters { address, unit_id, timeout, quirks: Quirks::default() }
 }
 
 /// A read request as it came.
