@@ -1,10 +1,13 @@
 //! Why a session could not be made or ended, and what that makes of a tag's quality.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use opcua::types::{Error, StatusCode};
 use plant_model::Quality;
 use thiserror::Error as ThisError;
+
+use crate::certificate::CertificateError;
 
 /// A failure on the way to values.
 #[derive(Debug, ThisError)]
@@ -14,10 +17,28 @@ pub(crate) enum OpcUaError {
     #[error("{endpoint} did not finish {step} within {limit:?}")]
     Deadline { endpoint: String, step: &'static str, limit: Duration },
     #[error(
-        "{endpoint} offers no endpoint with security None for anonymous users; it offers {offered}. Allow \
-         one in the server's settings"
+        "{endpoint} offers no endpoint with {wanted}; it offers {offered}. Configure one of these, or have \
+         the server's settings changed"
     )]
-    NoEndpoint { endpoint: String, offered: String },
+    NoEndpoint { endpoint: String, wanted: String, offered: String },
+    #[error(
+        "the certificate that {endpoint} shows is not trusted: {certificate}. If the machine shows the same \
+         thumbprint, {fix}"
+    )]
+    Untrusted { endpoint: String, certificate: String, fix: String },
+    #[error("the certificate of {endpoint} {cause}")]
+    ServerCertificate { endpoint: String, cause: CertificateError },
+    #[error("the trusted certificates in {} cannot be used: {problem}", file.display())]
+    TrustFile { file: PathBuf, problem: String },
+    #[error(
+        "this gateway's certificate cannot be used: {}: {problem}. Restore the file; or delete \
+         certificate.der and key.pem there, so that new ones are made, and have every server trust them", file.display()
+    )]
+    OwnCertificate { file: PathBuf, problem: String },
+    #[error("the password file {} cannot be used: {problem}", file.display())]
+    Password { file: PathBuf, problem: String },
+    #[error("{endpoint} refuses the session: {status}. {fix}")]
+    Refused { endpoint: String, status: StatusCode, fix: String },
     #[error("the server failed to {step}: {cause}")]
     Request { step: &'static str, cause: Error },
     #[error("the connection ended: {status}")]
@@ -32,13 +53,72 @@ impl OpcUaError {
     /// The quality of a tag that could not be read for this reason.
     pub(crate) const fn quality(&self) -> Quality {
         match self {
-            Self::Connect { .. } | Self::Deadline { .. } | Self::NoEndpoint { .. } => {
-                Quality::BAD_NOT_CONNECTED
-            }
+            Self::Connect { .. }
+            | Self::Deadline { .. }
+            | Self::NoEndpoint { .. }
+            | Self::Untrusted { .. }
+            | Self::ServerCertificate { .. }
+            | Self::TrustFile { .. }
+            | Self::OwnCertificate { .. }
+            | Self::Password { .. }
+            | Self::Refused { .. } => Quality::BAD_NOT_CONNECTED,
             Self::Request { .. } | Self::Lost { .. } | Self::Subscription { .. } => {
                 Quality::BAD_COMMUNICATION_ERROR
             }
             Self::Silent { .. } => Quality::BAD_TIMEOUT,
         }
+    }
+
+    /// Whether trying again is of no use until a person has changed something. A wrong password tried
+    /// every few seconds locks the account.
+    pub(crate) const fn needs_a_person(&self) -> bool {
+        match self {
+            Self::NoEndpoint { .. }
+            | Self::Untrusted { .. }
+            | Self::ServerCertificate { .. }
+            | Self::TrustFile { .. }
+            | Self::OwnCertificate { .. }
+            | Self::Password { .. }
+            | Self::Refused { .. } => true,
+            Self::Connect { .. }
+            | Self::Deadline { .. }
+            | Self::Request { .. }
+            | Self::Lost { .. }
+            | Self::Subscription { .. }
+            | Self::Silent { .. } => false,
+        }
+    }
+
+    /// What it means that no session came about. `own_certificate` is the file a server must trust.
+    pub(crate) fn no_session(endpoint: &str, status: StatusCode, own_certificate: &std::path::Path) -> Self {
+        let own = own_certificate.display();
+        let fix = match status {
+            StatusCode::BadUserAccessDenied
+            | StatusCode::BadIdentityTokenInvalid
+            | StatusCode::BadIdentityTokenRejected => {
+                "Check user and password_file, and that the server lets this user in".to_owned()
+            }
+            StatusCode::BadSecurityChecksFailed
+            | StatusCode::BadCertificateUntrusted
+            | StatusCode::BadCertificateInvalid
+            | StatusCode::BadCertificateUseNotAllowed
+            | StatusCode::BadCertificateIssuerUseNotAllowed => {
+                format!("Have the server trust this gateway's certificate {own}")
+            }
+            StatusCode::BadCertificateTimeInvalid => {
+                format!("Check the server's clock, and the dates of this gateway's certificate {own}")
+            }
+            StatusCode::BadCertificateUriInvalid => {
+                format!("The server does not find this application's URI in {own}")
+            }
+            StatusCode::BadSecurityPolicyRejected | StatusCode::BadSecurityModeRejected => {
+                "Choose another security_policy or security_mode".to_owned()
+            }
+            _ => {
+                let cause = Error::new(status, "no session");
+                return Self::Connect { endpoint: endpoint.to_owned(), cause };
+            }
+        };
+        Self::Refused { endpoint: endpoint.to_owned(), status, fix }
     }
 }

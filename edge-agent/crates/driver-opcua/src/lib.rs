@@ -9,15 +9,23 @@
 //! Invariants:
 //! * Everything on the network has a deadline, name look-up, discovery and closing included.
 //! * Node ids are resolved after each connect, because a server may renumber its namespaces.
-//! * Security is None and the user anonymous; a server that offers no such endpoint is reported, never
-//!   tried in another way.
+//! * A session has exactly the configured protection and user; a server that offers no such endpoint is
+//!   reported, never tried in another way. Its certificate must be a trusted one.
+//! * What a server will not watch is read cyclically, unless the configuration forbids it; what it does
+//!   not know is bad, asked for again, and hinders nothing else.
 //! * When data stop, every tag turns bad once, with the reason.
 
+mod access;
+mod acquire;
+mod certificate;
 mod connector;
 mod discovery;
 mod driver;
 mod error;
+mod identity;
+mod limits;
 mod link;
+mod probe;
 mod subscription;
 mod value;
 
@@ -28,15 +36,20 @@ use plant_model::MachineId;
 use service_kit::Clock;
 use tokio_util::sync::CancellationToken;
 
+pub use access::Access;
+pub use identity::Identity;
+pub use probe::{BrowseSummary, BrowsedNode, EndpointReport, NodeKind, Probe, ProbeError, endpoints};
+
 /// Reads the machine `name` until `shutdown` is cancelled, then closes the session, which takes at
 /// most 300 ms.
 pub async fn run(
     connection: OpcUaConnection,
     name: MachineId,
+    identity: Arc<Identity>,
     sink: Box<dyn MachineSink>,
     clock: Clock,
     counters: Arc<DriverCounters>,
     shutdown: CancellationToken,
 ) {
-    driver::Driver::new(connection, name, sink, clock, counters, shutdown).run().await;
+    driver::Driver::new(connection, name, identity, sink, clock, counters, shutdown).run().await;
 }

@@ -10,17 +10,16 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use opcua::client::{
-    ClientConfig, IdentityToken, MonitoredItemMap, OnSubscriptionNotificationCore, Session, SessionBuilder,
+    ClientConfig, MonitoredItemMap, OnSubscriptionNotificationCore, Session, SessionBuilder,
     SessionPollResult, SubscriptionActivity,
 };
 use opcua::types::{
-    DataChangeNotification, DataValue, EndpointDescription, Error, NotificationMessage,
-    StatusChangeNotification, StatusCode,
+    DataChangeNotification, DataValue, Error, NotificationMessage, StatusChangeNotification, StatusCode,
 };
 use tokio::time::timeout;
 
+use crate::access::Entrance;
 use crate::connector::DeadlineSource;
-use crate::discovery::no_certificates;
 use crate::error::OpcUaError;
 
 /// What closing a session may take; a server that does not answer forgets it by itself.
@@ -57,12 +56,12 @@ pub(crate) struct Link {
 
 impl Link {
     /// A session that connects when its events are polled.
-    pub(crate) fn new(config: &ClientConfig, endpoint: EndpointDescription) -> Result<Self, Error> {
+    pub(crate) fn new(config: &ClientConfig, entrance: Entrance) -> Result<Self, Error> {
         let (session, events) = SessionBuilder::new(config)
-            .user_identity_token(IdentityToken::Anonymous)
-            .connect_to_endpoint_directly(endpoint)?
+            .user_identity_token(entrance.user)
+            .connect_to_endpoint_directly(entrance.endpoint)?
             .with_connector(DeadlineSource)
-            .build(no_certificates())?;
+            .build(entrance.store)?;
         let (events, inbox) = (Box::pin(events.enter()), Inbox::default());
         Ok(Self { session, events, inbox, was_connected: false, has_ended: false })
     }

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use acquisition::{Namespace, NodeIdentifier, NodeReference, OpcUaConnection, TagIndex};
+use acquisition::{Deadband, Namespace, NodeIdentifier, NodeReference, OpcUaConnection, TagIndex};
 use opcua::types::{
-    AttributeId, ByteString, DataValue, ExtensionObject, Guid, Identifier, MonitoredItemCreateRequest,
-    MonitoringMode, MonitoringParameters, NodeId, ReadValueId, Variant,
+    AttributeId, ByteString, DataChangeFilter, DataChangeTrigger, DataValue, DeadbandType, ExtensionObject,
+    Guid, Identifier, MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NodeId, ReadValueId,
+    Variant,
 };
 
 /// So many changes of one item the server keeps between two publishes. Sampled every 10 ms and
 /// published every second, none is lost.
 const QUEUE_SIZE: u32 = 100;
-
-/// So many items are created with one request; every server studied takes that many.
-pub(crate) const ITEMS_PER_REQUEST: usize = 500;
 
 /// A quiet server says after so long that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
@@ -93,27 +91,52 @@ pub(crate) fn resolve(node: &NodeReference, namespaces: &[String]) -> Option<Nod
     Some(NodeId { namespace: index, identifier })
 }
 
-/// A request to report every change of a node's value.
+/// Whether the server is asked to leave out small changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// As configured for each tag.
+    Configured,
+    /// Not at all.
+    None,
+}
+
+/// A request to report the changes of a node's value.
 pub(crate) fn create_request(
-    tag: TagIndex,
-    node: NodeId,
+    (tag, node): &(TagIndex, NodeId),
     connection: &OpcUaConnection,
+    filter: Filter,
 ) -> MonitoredItemCreateRequest {
+    let deadband = match filter {
+        Filter::Configured => connection.items()[tag.as_usize()].deadband,
+        Filter::None => None,
+    };
     MonitoredItemCreateRequest {
         item_to_monitor: ReadValueId {
-            node_id: node,
+            node_id: node.clone(),
             attribute_id: AttributeId::Value as u32,
             ..ReadValueId::default()
         },
         monitoring_mode: MonitoringMode::Reporting,
         requested_parameters: MonitoringParameters {
-            client_handle: handle(tag),
+            client_handle: handle(*tag),
             sampling_interval: connection.sampling_interval().as_secs_f64() * 1000.0,
-            filter: ExtensionObject::null(),
+            filter: deadband.map_or_else(ExtensionObject::null, data_change_filter),
             queue_size: QUEUE_SIZE,
             discard_oldest: true,
         },
     }
+}
+
+fn data_change_filter(deadband: Deadband) -> ExtensionObject {
+    let (kind, size) = match deadband {
+        Deadband::Absolute(size) => (DeadbandType::Absolute, size),
+        Deadband::Percent(size) => (DeadbandType::Percent, size),
+    };
+    ExtensionObject::from_message(DataChangeFilter {
+        trigger: DataChangeTrigger::StatusValue,
+        deadband_type: kind as u32,
+        deadband_value: size,
+    })
 }
 
 #[cfg(test)]

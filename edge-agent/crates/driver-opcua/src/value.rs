@@ -125,10 +125,43 @@ fn text(value: Variant) -> Value {
         Variant::String(text) => text.as_ref().to_owned(),
         Variant::LocalizedText(text) => text.text.as_ref().to_owned(),
         Variant::ByteString(bytes) => bytes.as_base64(),
+        Variant::Array(array) => array_text(&array.values),
         other => other.to_string(),
     };
     let end = text.floor_char_boundary(Value::TEXT_BYTES_MAX);
     Value::Text(text[..end].into())
+}
+
+/// The elements in brackets, texts in quotes, as in JSON. What does not fit a value is left out, which
+/// an ellipsis shows. The dimensions of a matrix are not kept.
+fn array_text(elements: &[Variant]) -> String {
+    /// Leaves room for `,…]`.
+    const ROOM: usize = Value::TEXT_BYTES_MAX - 5;
+    let mut text = String::from("[");
+    for (index, element) in elements.iter().enumerate() {
+        let element = element_text(element);
+        let comma = if index == 0 { "" } else { "," };
+        if text.len() + comma.len() + element.len() > ROOM {
+            text.push_str(comma);
+            text.push('…');
+            break;
+        }
+        text.push_str(comma);
+        text.push_str(&element);
+    }
+    text.push(']');
+    text
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; every other kind is no text")]
+fn element_text(element: &Variant) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    match element {
+        Variant::String(text) => quoted(text.as_ref()),
+        Variant::LocalizedText(text) => quoted(text.text.as_ref()),
+        Variant::ByteString(bytes) => quoted(&bytes.as_base64()),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +241,15 @@ mod tests {
         assert_eq!(read(ByteString::from(vec![1_u8, 2, 3]), DataType::Text), text("AQID"));
         let (cut, _) = read("ä".repeat(1000), DataType::Text);
         assert_eq!(cut, Some(Value::Text("ä".repeat(512).into())));
+    }
+
+    #[test]
+    fn an_array_is_cut_at_a_whole_element() {
+        let (cut, _) = read(vec![123_456_i32; 1000], DataType::Text);
+        let Some(Value::Text(text)) = cut else { panic!("{cut:?}") };
+        assert!(text.len() <= Value::TEXT_BYTES_MAX && text.ends_with(",123456,…]"), "{text}");
+        assert_eq!(read(Vec::<i32>::new(), DataType::Text), good(Value::Text("[]".into())));
+        assert_eq!(read(vec![1_i32], DataType::Int), (None, BAD_TYPE_MISMATCH));
     }
 
     #[test]

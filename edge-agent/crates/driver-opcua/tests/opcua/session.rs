@@ -1,6 +1,4 @@
-//! The driver against a real server, well-behaved, killed, frozen and strange.
-
-mod support;
+//! The life of a session: made, lost, made anew, closed.
 
 use std::time::Duration;
 
@@ -8,8 +6,9 @@ use acquisition::LinkState;
 use opcua::server::node_manager::memory::simple_node_manager;
 use opcua::types::{DataValue, StatusCode, Variant};
 use plant_model::{DataType, Quality, Value};
-use support::{Line, Running, Server, Told, namespace};
 use tokio::net::TcpListener;
+
+use crate::support::{Line, Running, Server, Told, namespace};
 
 /// 2100-01-01T00:00:00Z: behind the time of every first value, because the server passes over a change
 /// that is older than the one before.
@@ -64,7 +63,7 @@ async fn no_change_between_two_publishes_is_lost_and_every_source_time_is_kept()
 }
 
 #[tokio::test]
-async fn a_lost_change_is_counted_where_the_server_says_so() {
+async fn c13_a_lost_change_is_counted_and_marked_where_the_server_says_so() {
     let any = "127.0.0.1:0".parse().expect("an address");
     let server = Server::start_with(any, &[("count", Variant::from(0_i64))], |mut builder| {
         builder.limits_mut().subscriptions.max_monitored_item_queue_size = 3;
@@ -75,8 +74,11 @@ async fn a_lost_change_is_counted_where_the_server_says_so() {
     for n in 1..=200 {
         server.set_at("count", n, BEGIN_MICROS + n * 100_000);
     }
-    driver.until("the last change", |told| told.has(0, &Value::Int(200))).await;
+    let told = driver.until("the last change", |told| told.has(0, &Value::Int(200))).await;
     assert!(driver.counters.overflows.get() > 0);
+    let marked: Vec<_> = told.of(0).filter(|r| r.sample.quality.status_code() & 0x80 != 0).collect();
+    assert_eq!(marked.len() as u64, driver.counters.overflows.get(), "the mark stays on the sample");
+    assert!(marked.iter().all(|r| r.sample.quality.is_good() && r.sample.value.is_some()));
     driver.stop().await;
 }
 
@@ -102,12 +104,12 @@ async fn a_quiet_server_is_known_to_be_alive() {
 }
 
 #[tokio::test]
-async fn an_unknown_node_turns_bad_while_the_others_run() {
+async fn c3_an_unknown_node_turns_bad_while_the_others_run() {
     let server = Server::start(&[("speed", Variant::from(1.0_f64))]);
     let mut items = Vec::new();
     for node in ["nsu=urn:lathe;s=speed", "nsu=urn:lathe;s=sped", "nsu=urn:grinder;s=speed"] {
         let node = node.parse().expect("valid");
-        items.push(acquisition::OpcUaItem { node, data_type: DataType::Float });
+        items.push(acquisition::OpcUaItem::new(node, DataType::Float));
     }
     let mut driver = Running::start_items(server.address, items);
     driver.until("the known node", |told| told.has(0, &Value::Float(1.0))).await;
@@ -152,7 +154,7 @@ async fn a_killed_server_is_subscribed_again_even_with_other_namespace_indexes()
 }
 
 #[tokio::test]
-async fn a_frozen_line_is_noticed_and_the_session_made_anew() {
+async fn c2_connected_but_silent_the_session_is_made_anew() {
     let server = Server::start(&[("speed", Variant::from(1.0_f64))]);
     let line = Line::to(server.address).await;
     let mut driver = Running::start(line.address, &[("speed", DataType::Float)]);
@@ -204,7 +206,7 @@ async fn a_server_that_accepts_and_says_nothing_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn a_stop_closes_the_session_so_that_a_server_with_one_place_has_room() {
+async fn c5_a_stop_closes_the_session_so_that_a_server_with_one_place_has_room() {
     let any = "127.0.0.1:0".parse().expect("an address");
     let server =
         Server::start_with(any, &[("speed", Variant::from(1.0_f64))], |builder| builder.max_sessions(1));
@@ -217,4 +219,58 @@ async fn a_stop_closes_the_session_so_that_a_server_with_one_place_has_room() {
         assert!(stopped_in < Duration::from_secs(2), "{stopped_in:?}");
         assert_eq!((counters.connects.get(), counters.disconnects.get()), (1, 1), "round {round}");
     }
+}
+
+#[tokio::test]
+async fn c3_a_node_that_appears_later_is_read_without_a_new_session() {
+    let server = Server::start(&[("speed", Variant::from(1.0_f64))]);
+    let nodes = [("speed", DataType::Float), ("torque", DataType::Float)];
+    let mut driver = Running::start(server.address, &nodes);
+    driver.until("the unknown node", |told| told.has(0, &Value::Float(1.0)) && !told.bad().is_empty()).await;
+    server.add(&[("torque", Variant::from(9.0_f64))]);
+    let told = driver.until("the node that appeared", |told| told.has(1, &Value::Float(9.0))).await;
+    assert_eq!((told.links.len(), driver.counters.connects.get()), (1, 1));
+    driver.stop().await;
+}
+
+/// With `ROUNDS` set to 100 this is the whole field case; ten rounds find the same mistakes.
+#[tokio::test]
+async fn c1_data_resume_within_ten_seconds_of_every_restart() {
+    const ROUNDS: i64 = 10;
+    let mut server = Server::start(&[("count", Variant::from(0_i64))]);
+    let mut driver = Running::start(server.address, &[("count", DataType::Int)]);
+    driver.until("the first value", |told| told.has(0, &Value::Int(0))).await;
+    for round in 1..=ROUNDS {
+        let address = server.kill();
+        driver.until("the loss", Told::is_down).await;
+        server = Server::start_with(address, &[("count", Variant::from(round))], |builder| builder);
+        let begun = std::time::Instant::now();
+        driver.until("the value", |told| told.has(0, &Value::Int(round))).await;
+        assert!(begun.elapsed() < Duration::from_secs(10), "round {round}: {:?}", begun.elapsed());
+    }
+    assert_eq!(driver.counters.connects.get(), 1 + ROUNDS.unsigned_abs());
+    driver.stop().await;
+}
+
+#[tokio::test]
+async fn c4_a_server_that_is_down_is_asked_once_for_each_step_of_the_back_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let mut driver = Running::start(address, &[("speed", DataType::Float)]);
+    let mut asked = 0;
+    let closing = async {
+        loop {
+            drop(listener.accept().await.expect("accepts"));
+            asked += 1;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(5), closing).await.is_err());
+    // Half of 250, 500, 1000 and 2000 ms at the least.
+    assert!((2..=6).contains(&asked), "{asked} attempts in 5 s");
+    drop(listener);
+    let server = Server::start_with(address, &[("speed", Variant::from(3.0_f64))], |builder| builder);
+    driver.until("the value", |told| told.has(0, &Value::Float(3.0))).await;
+    assert_eq!(server.sessions(), (1, 1), "sessions now, and ever");
+    driver.stop().await;
+    assert_eq!(server.sessions().0, 0, "closed");
 }

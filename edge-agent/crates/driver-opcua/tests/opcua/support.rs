@@ -1,6 +1,7 @@
 //! A sink that remembers, a server that can be killed and a line to it that can be frozen.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use opcua::server::address_space::Variable;
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
 use opcua::server::{ServerBuilder, ServerHandle};
-use opcua::types::{DataValue, DateTime, NodeId, Variant};
-use plant_model::{DataType, MachineId, Quality, Value};
+use opcua::types::{DataValue, DateTime, NodeId, VariableId, Variant};
+use plant_model::{DataType, GatewayId, MachineId, Quality, Value};
 use service_kit::Clock;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,6 +77,20 @@ impl MachineSink for Sink {
     }
 }
 
+/// Items of the test's namespace.
+pub(crate) fn items(nodes: &[(&str, DataType)]) -> Vec<OpcUaItem> {
+    let item = |(name, data_type): &(&str, DataType)| {
+        OpcUaItem::new(format!("nsu={NAMESPACE};s={name}").parse().expect("valid"), *data_type)
+    };
+    nodes.iter().map(item).collect()
+}
+
+/// A connection without protection, sampled every 50 ms and published every 100 ms.
+pub(crate) fn connection(address: SocketAddr, items: Vec<OpcUaItem>) -> OpcUaConnection {
+    let (sampling, publishing) = (Duration::from_millis(50), Duration::from_millis(100));
+    OpcUaConnection::new(&format!("opc.tcp://{address}"), sampling, publishing, items).expect("valid")
+}
+
 /// A driver under test.
 pub(crate) struct Running {
     told: watch::Receiver<Told>,
@@ -87,23 +102,24 @@ pub(crate) struct Running {
 impl Running {
     /// Watches these nodes of the test's namespace.
     pub(crate) fn start(address: SocketAddr, nodes: &[(&str, DataType)]) -> Self {
-        let items = nodes.iter().map(|(name, data_type)| OpcUaItem {
-            node: format!("nsu={NAMESPACE};s={name}").parse().expect("valid"),
-            data_type: *data_type,
-        });
-        Self::start_items(address, items.collect())
+        Self::start_items(address, items(nodes))
     }
 
     pub(crate) fn start_items(address: SocketAddr, items: Vec<OpcUaItem>) -> Self {
-        let endpoint = format!("opc.tcp://{address}");
-        let (sampling, publishing) = (Duration::from_millis(50), Duration::from_millis(100));
-        let connection = OpcUaConnection::new(&endpoint, sampling, publishing, items).expect("valid");
+        Self::start_connection(connection(address, items), Path::new("/nonexistent"))
+    }
+
+    /// A driver whose certificates lie in `state`.
+    pub(crate) fn start_connection(connection: OpcUaConnection, state: &Path) -> Self {
+        let gateway = GatewayId::new("gateway-1").expect("valid");
+        let identity = Arc::new(driver_opcua::Identity::new(state.to_owned(), gateway));
         let (sender, told) = watch::channel(Told::default());
         let counters = Arc::new(DriverCounters::default());
         let shutdown = CancellationToken::new();
         let driver = driver_opcua::run(
             connection,
             MachineId::new("lathe-1").expect("valid"),
+            identity,
             Box::new(Sink(sender)),
             Clock::start(),
             Arc::clone(&counters),
@@ -174,7 +190,27 @@ impl Server {
         NodeId::new(self.handle.get_namespace_index(NAMESPACE).expect("registered"), name)
     }
 
-    fn add(&self, nodes: &[(&str, Variant)]) {
+    /// How many sessions there are, and how many were ever created.
+    pub(crate) fn sessions(&self) -> (u32, u32) {
+        let summary = self.handle.info().summary();
+        let number = |variable| match summary.get(variable).and_then(|value| value.value) {
+            Some(Variant::UInt32(number)) => number,
+            other => panic!("{other:?}"),
+        };
+        let now = VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CurrentSessionCount;
+        let ever = VariableId::Server_ServerDiagnostics_ServerDiagnosticsSummary_CumulatedSessionCount;
+        (number(now), number(ever))
+    }
+
+    /// Adds a node with a value that has its own time.
+    pub(crate) fn add_with(&self, name: &str, value: DataValue) {
+        let any = value.value.clone().expect("a value");
+        let mut variable = Variable::new(&self.node(name), name, name, any);
+        variable.set_data_value(value);
+        self.manager.address_space().write().add_variables(vec![variable], &NodeId::objects_folder_id());
+    }
+
+    pub(crate) fn add(&self, nodes: &[(&str, Variant)]) {
         // The server takes its locks in another order while it starts: no lock is held for the ids.
         let variable =
             |(name, value): &(&str, Variant)| Variable::new(&self.node(name), *name, *name, value.clone());
@@ -222,7 +258,8 @@ fn builder(address: SocketAddr, pki: &TempDir) -> ServerBuilder {
         .host(address.ip().to_string())
         .port(address.port())
         .pki_dir(pki.path())
-        .subscription_poll_interval_ms(10);
+        .subscription_poll_interval_ms(10)
+        .diagnostics_enabled(true);
     let limits = &mut builder.limits_mut().subscriptions;
     limits.min_publishing_interval_ms = 10.0;
     limits.min_sampling_interval_ms = 10.0;

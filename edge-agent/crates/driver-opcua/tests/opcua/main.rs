@@ -1,0 +1,10 @@
+//! The driver against a real server, well-behaved, killed, frozen, narrow and strange. The names of
+//! the tests begin with the field case they prove.
+
+mod browse;
+mod certificates;
+mod limits;
+mod security;
+mod session;
+mod support;
+mod values;
