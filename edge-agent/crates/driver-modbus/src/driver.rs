@@ -134,6 +134,7 @@ impl Driver {
     async fn serve(&mut self, client: &mut Client, bus: &mut Bus) -> Stop {
         let mut pause = self.pauses.after_connect;
         let mut heard = Heard::Answer;
+        let mut after_read = AfterRead::Keep;
         loop {
             if self.shutdown.is_cancelled() {
                 return self.finish(client, bus, heard).await;
@@ -144,12 +145,13 @@ impl Driver {
                 Turn::Ask(enquiry) => {
                     sleep(pause).await;
                     pause = self.pauses.between_requests;
+                    after_read = self.pauses.after_read;
                     match self.ask(client, bus, &enquiry).await {
                         Ok(what) => heard = what,
                         Err(stop) => return stop,
                     }
                 }
-                Turn::Wait(_) if self.pauses.after_read == AfterRead::Close => return Stop::Idle,
+                Turn::Wait(_) if after_read == AfterRead::Close => return Stop::Idle,
                 Turn::Wait(until) => {
                     let shutdown = self.shutdown.clone();
                     shutdown.run_until_cancelled(sleep(until.since(self.clock.now()))).await;

@@ -1,5 +1,7 @@
 //! The driver against real TCP servers, well-behaved and not.
 
+mod line;
+mod shared;
 mod support;
 
 use std::collections::HashSet;
