@@ -39,6 +39,18 @@ pub(crate) enum Command {
     Scan(ScanCommand),
     /// Show the newest values of a running agent as a live table: machine, tag, value, quality, age.
     Watch(WatchArguments),
+    /// Add the tags of a CSV list to a machine file.
+    ///
+    /// The first line names the columns, in any order: id, name, unit, data_type (bool, int, float,
+    /// text), role (state, headline); for Modbus holding_register, input_register, coil or
+    /// discrete_input (zero-based), format, bit, registers, word_order, scale, offset,
+    /// poll_interval_ms; for OPC UA node_id. Empty cells are left out. Comma, semicolon or tab
+    /// separate columns. All mistakes are told at once, with their lines (exit code 78).
+    Import(ImportArguments),
+    /// Write one .tar.gz for support: version, configuration without secrets, check, status, log.
+    Diag(DiagArguments),
+    /// Write shell completions and manual pages.
+    Generate(GenerateArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +140,41 @@ pub(crate) struct WatchArguments {
     /// How often to look, in milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
     pub interval_ms: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// The list: CSV in UTF-8.
+    pub csv: PathBuf,
+    /// The machine file, with its connection; it is written only if all of it is good.
+    #[arg(long)]
+    pub machine: PathBuf,
+    /// Print the tags as TOML and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiagArguments {
+    /// Folder with agent.toml and machines.d/.
+    #[arg(long, env = "EDGE_AGENT_CONFIG", default_value = "/etc/edge-agent")]
+    pub config: PathBuf,
+    /// The file to write; it must not exist.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Address of the status interface, instead of the configured one.
+    #[arg(long)]
+    pub status: Option<std::net::SocketAddr>,
+    /// A log file whose end is taken along.
+    #[arg(long)]
+    pub log_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArguments {
+    /// The folder to write to.
+    #[arg(long)]
+    pub out: PathBuf,
 }
 
 /// The four tables, as technicians call them.

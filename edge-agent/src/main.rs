@@ -32,6 +32,9 @@ fn main() -> ExitCode {
         Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
         Command::Read(ReadCommand::Modbus(arguments)) => tools::read::modbus(&arguments),
         Command::Watch(arguments) => tools::watch::run(&arguments),
+        Command::Import(arguments) => tools::import::run(&arguments),
+        Command::Diag(arguments) => tools::diag::run(&arguments),
+        Command::Generate(arguments) => tools::generate::run(&arguments),
         Command::Scan(ScanCommand::Modbus(arguments)) => tools::scan::modbus(&arguments),
     };
     match outcome {

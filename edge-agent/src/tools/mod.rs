@@ -4,11 +4,15 @@
 //! says is decided in pure functions, so that it can be tested without a terminal.
 
 pub(crate) mod check;
+pub(crate) mod diag;
 mod expect;
+pub(crate) mod generate;
+pub(crate) mod import;
 mod interpret;
 pub(crate) mod local;
 mod physics;
 pub(crate) mod read;
+mod redact;
 pub(crate) mod scan;
 mod table;
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What a configuration will do to the machines, the buffer and the line, before it goes live.
 //!
 //! Assumptions, stated in the report:
-//! * a Modbus TCP request takes [`REQUEST_ASSUMED`]; serial lines and slow machines take longer;
+//! * a Modbus request takes [`REQUEST_ASSUMED`]; on a serial line it takes as long as its characters
+//!   and silences at that baud rate, and [`REQUEST_ASSUMED`] for the machine; a configured
+//!   pause between requests is added. What lies behind an RTU gateway is not known;
 //! * a sample takes [`BYTES_PER_SAMPLE`] in a compressed batch, on disk and on the wire alike;
 //! * every value that is read is recorded; an OPC UA value changes in every sampling interval, so
 //!   its figures are upper bounds.
@@ -14,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use acquisition::{ModbusConnection, ModbusTag, OpcUaConnection, RegisterFormat};
+use acquisition::{ModbusAddress, ModbusConnection, ModbusTag, OpcUaConnection, PollBlock, RegisterFormat};
 use edge_config::{AgentConfig, Connection, MachineConfig, Problem};
 use plant_model::AlarmDefinition;
 use serde::Serialize;
@@ -227,7 +229,7 @@ fn address(machine: &MachineConfig) -> String {
 impl ConnectionPlan {
     fn add_requests(&mut self, machine: &MachineConfig, connection: &ModbusConnection) {
         for block in connection.blocks() {
-            let time = REQUEST_ASSUMED;
+            let time = request_time(connection, block);
             let tag = |tag: &acquisition::TagIndex| {
                 machine.tags.get(tag.as_usize()).map(|t| t.definition.id.to_string())
             };
@@ -245,6 +247,23 @@ impl ConnectionPlan {
             });
         }
     }
+}
+
+/// How long the line is taken by one request.
+fn request_time(connection: &ModbusConnection, block: &PollBlock) -> Duration {
+    let travel = match connection.address() {
+        ModbusAddress::Tcp { .. } | ModbusAddress::RtuOverTcp { .. } => Duration::ZERO,
+        ModbusAddress::Rtu(line) => {
+            let data = if block.table.is_bits() {
+                u32::from(block.quantity).div_ceil(8)
+            } else {
+                u32::from(block.quantity) * 2
+            };
+            // A request has 8 characters, an answer 5 and its data.
+            line.duration_of(8 + 5 + data) + line.frame_gap() * 2
+        }
+    };
+    travel + REQUEST_ASSUMED + connection.quirks().pause_between_requests
 }
 
 fn subscription(connection: &OpcUaConnection) -> SubscriptionPlan {
@@ -300,9 +319,11 @@ fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, cycle: Duration) ->
     let sensed = match &machine.connection {
         Connection::Modbus(connection) => {
             let position = machine.tags.iter().position(|t| t.definition.id == alarm.tag);
-            let tag = position.and_then(|p| connection.tags().get(p));
-            let interval = tag.map_or(Duration::ZERO, |t| t.parameters().poll_interval);
-            interval + cycle.saturating_sub(REQUEST_ASSUMED) + connection.timeout()
+            let reads = |b: &&PollBlock| b.tags.iter().any(|t| Some(t.as_usize()) == position);
+            let block = connection.blocks().iter().find(reads);
+            let (interval, own) = block
+                .map_or((Duration::ZERO, Duration::ZERO), |b| (b.poll_interval, request_time(connection, b)));
+            interval + cycle.saturating_sub(own) + connection.timeout()
         }
         Connection::OpcUa(connection) => connection.sampling_interval() + connection.publishing_interval(),
     };
@@ -332,12 +353,12 @@ fn overloads(connections: &[ConnectionPlan], machines: &[MachineConfig]) -> Vec<
         };
         let first = machines.iter().find(|m| plan.machines.contains(&m.id.to_string()))?;
         let message = format!(
-            "{}: {} requests need {:.0} % of the time (assumed {} ms each), at most 100 % is possible: \
+            "{}: {} requests need {:.0} % of the time ({:.1} ms each), at most 100 % is possible: \
              use a longer poll_interval_ms, or place registers side by side so that fewer requests are needed",
             plan.address,
             plan.requests.len(),
             plan.utilisation * 100.0,
-            millis(REQUEST_ASSUMED),
+            plan.cycle_ms / number(plan.requests.len() as u64).max(1.0),
         );
         Some(Finding { severity, file: first.origin.file.display().to_string(), line: Some(1), message })
     };

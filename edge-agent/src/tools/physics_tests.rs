@@ -123,7 +123,20 @@ fn f1_an_impossible_cycle_time_is_an_error_for_all_machines_of_a_line_together()
     };
     assert!(computed(&[&scattered("a")]).problems(Severity::Error).is_empty(), "75 % of the time");
     let error = computed(&[&scattered("a"), &scattered("b")]).problems(Severity::Error).remove(0).to_string();
-    assert!(error.contains("0.toml:1: 10.0.0.9:502: 6 requests need 150 % of the time"), "{error}");
+    assert!(error.contains("0.toml:1: 10.0.0.9 port 502: 6 requests need 150 % of the time"), "{error}");
+}
+
+#[test]
+fn the_baud_rate_decides_how_long_a_serial_request_takes() {
+    let serial = PRESS.replace(
+        "[modbus_tcp]\nhost = \"10.0.0.1\"",
+        "[modbus_rtu]\ndevice = \"/dev/ttyUSB0\"\nbaud_rate = 9600\nparity = \"even\"",
+    );
+    let physics = computed(&[&serial]);
+    let request = &physics.connections[0].requests[0];
+    // 17 characters of 11 bits and two silences of 3.5 characters at 9,600 bits per second, and 5 ms.
+    let expected = (17.0 + 7.0) * 11.0 / 9.6 + 5.0;
+    assert!((request.time_ms - expected).abs() < 0.01, "{} is not {expected}", request.time_ms);
 }
 
 #[test]

@@ -45,6 +45,16 @@ pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
     report.finish(agent.map(|agent| AgentConfig { machines, ..agent }))
 }
 
+/// Reads a machine from text that is not, or not yet, in its file; `path` names it in problems.
+///
+/// # Errors
+/// Every problem, in the order of lines.
+pub fn read_machine(path: &Path, text: &str) -> Result<MachineConfig, ConfigErrors> {
+    let report = Report::default();
+    let machine = parse(path, text, &report, machine::parse);
+    report.finish(machine)
+}
+
 fn machine_files(folder: &Path, report: &Report) -> Vec<std::path::PathBuf> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
