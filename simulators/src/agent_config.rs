@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn file_of(id: &str, kind: Kind, protocol: Protocol) -> toml::Table {
-        let machine = MachineConfig { id: id.into(), kind, protocol, port: 0 };
+        let machine = MachineConfig { id: id.into(), kind, protocol, port: 0, opcua: Default::default() };
         let running = MachineState {
             id: id.into(),
             kind: kind.slug().into(),

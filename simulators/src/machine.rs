@@ -28,6 +28,7 @@ use crate::{
     plant_file::MachineConfig,
     process::Process,
     report::{MachineDetail, MachineReport, Produced, TagReport},
+    ua_options::UaOptions,
     value::Value,
     wall_clock::now_us,
 };
@@ -55,6 +56,7 @@ pub struct Machine {
     id: String,
     kind: Kind,
     protocol: Protocol,
+    opcua: UaOptions,
     process: Process,
     tags: Vec<TagSpec>,
     address: SocketAddr,
@@ -124,6 +126,7 @@ impl Machine {
             id: config.id.clone(),
             kind: config.kind,
             protocol: config.protocol,
+            opcua: config.opcua.clone(),
             process,
             tags,
             address,
@@ -143,6 +146,11 @@ impl Machine {
     /// Kind of machine.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What its OPC UA server offers.
+    pub(crate) fn opcua(&self) -> &UaOptions {
+        &self.opcua
     }
 
     /// Protocol it speaks.

@@ -10,6 +10,7 @@ use toml::Spanned;
 use crate::{
     error::SimulatorError,
     kind::{Kind, Protocol},
+    ua_options::{EXTRA_NODES_MAX, UaOptions},
 };
 
 const VERSION: i64 = 1;
@@ -42,6 +43,8 @@ pub struct MachineConfig {
     pub protocol: Protocol,
     /// TCP port; 0 = any free one.
     pub port: u16,
+    /// What its OPC UA server offers; without meaning for other protocols.
+    pub opcua: UaOptions,
 }
 
 /// Every mistake of a plant file, one line each.
@@ -72,6 +75,7 @@ struct RawMachine {
     kind: Spanned<String>,
     protocol: Spanned<String>,
     port: Option<Spanned<i64>>,
+    opcua: Option<Spanned<UaOptions>>,
 }
 
 impl PlantConfig {
@@ -223,7 +227,21 @@ impl Check<'_> {
             );
         }
         let port = self.port(raw.port.as_ref(), ports);
-        Some(MachineConfig { id: id.clone(), kind: kind?, protocol: protocol?, port: port? })
+        let opcua = self.opcua(raw.opcua.as_ref(), protocol);
+        Some(MachineConfig { id: id.clone(), kind: kind?, protocol: protocol?, port: port?, opcua })
+    }
+
+    fn opcua(&mut self, options: Option<&Spanned<UaOptions>>, protocol: Option<Protocol>) -> UaOptions {
+        let Some(spanned) = options else { return UaOptions::default() };
+        let options = spanned.get_ref();
+        if protocol == Some(Protocol::ModbusTcp) {
+            self.refuse("machines.opcua", spanned, "this table", "only with protocol = \"opcua\"");
+        }
+        if options.extra_nodes > EXTRA_NODES_MAX {
+            let allowed = format!("0 to {EXTRA_NODES_MAX}");
+            self.refuse("machines.opcua.extra_nodes", spanned, options.extra_nodes, &allowed);
+        }
+        options.clone()
     }
 
     fn port(&mut self, port: Option<&Spanned<i64>>, taken: &mut HashSet<u16>) -> Option<u16> {
@@ -325,5 +343,19 @@ mod tests {
     fn a_plant_without_machines_is_refused() {
         let error = PlantConfig::parse("version = 1\nname = \"p\"\nseed = 1\n").unwrap_err().to_string();
         assert!(error.contains("allowed are 1 to 200"), "{error}");
+    }
+
+    #[test]
+    fn an_opc_ua_machine_can_be_protected_and_have_a_bad_certificate() {
+        let head = "version = 1\nname = \"p\"\nseed = 1\n[[machines]]\nid = \"m\"\nkind = \"lathe\"\n";
+        let options = "[machines.opcua]\nsecurity = { policy = \"aes256_sha256_rsapss\", mode = \"sign\" }\n\
+                       certificate = \"expired\"\nextra_nodes = 5\n";
+        let plant = PlantConfig::parse(&format!("{head}protocol = \"opcua\"\n{options}")).unwrap();
+        let opcua = &plant.machines[0].opcua;
+        assert_eq!(opcua.extra_nodes, 5);
+        assert_eq!(opcua.certificate, crate::UaCertificate::Expired);
+        assert_eq!(opcua.security.as_ref().unwrap().policy, crate::UaPolicy::Aes256Sha256RsaPss);
+        let errors = PlantConfig::parse(&format!("{head}protocol = \"modbus-tcp\"\n{options}")).unwrap_err();
+        assert!(errors.to_string().contains("only with protocol"), "{errors}");
     }
 }

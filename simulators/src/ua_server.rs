@@ -1,4 +1,4 @@
-//! The OPC UA server of a machine: security None, anonymous, one variable `ns=<uri>;s=<tag>` per tag.
+//! The OPC UA server of a machine: security None and anonymous unless its options say otherwise, one variable `ns=<uri>;s=<tag>` per tag.
 //!
 //! The server samples nothing by itself: the machine publishes each change at once, all changes of a tick with the
 //! same source timestamp.
@@ -32,6 +32,7 @@ use crate::{
     catalog::{Encoding, TagSpec},
     error::SimulatorError,
     machine::{Machine, Published},
+    ua_options,
     value::Value,
 };
 
@@ -68,7 +69,10 @@ pub(crate) async fn start(
     let private = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = TcpListener::bind(private).await.map_err(|error| failed(error.to_string()))?;
     let address = listener.local_addr().map_err(|error| failed(error.to_string()))?;
-    let (server, handle) = build(machine, shutdown.clone()).map_err(failed)?;
+    let (building, token) = (Arc::clone(machine), shutdown.clone());
+    // A key may have to be made, which takes seconds.
+    let built = tokio::task::spawn_blocking(move || build(&building, token)).await;
+    let (server, handle) = built.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
     connect_publisher(machine, &handle).map_err(failed)?;
     let id = machine.id().to_owned();
     tasks.spawn(async move {
@@ -82,17 +86,21 @@ pub(crate) async fn start(
 
 fn build(machine: &Arc<Machine>, shutdown: CancellationToken) -> Result<(Server, ServerHandle), String> {
     let uri = machine.kind().namespace_uri();
-    let mut builder = ServerBuilder::new_anonymous(format!("{} ({})", machine.kind().title(), machine.id()))
-        .application_uri(format!("{uri}:{}", machine.id()))
+    let application_uri = format!("{uri}:{}", machine.id());
+    let folder = std::env::temp_dir().join(format!("machine-simulator-pki-{}", std::process::id()));
+    let builder = ServerBuilder::new_anonymous(format!("{} ({})", machine.kind().title(), machine.id()))
+        .application_uri(&application_uri)
         .product_uri("urn:machine-simulator")
         .host(dialled_host(machine.address().ip()))
         .port(machine.address().port())
         // The server insists on a directory for certificates, even though security None uses none.
-        .pki_dir(std::env::temp_dir().join("machine-simulator-pki"))
+        .pki_dir(&folder)
         .subscription_poll_interval_ms(TIMER_MS)
         .max_sessions(SESSIONS_MAX)
         .token(shutdown)
         .with_node_manager(InMemoryNodeManagerBuilder::new(node_builder(Arc::clone(machine))));
+    let own = folder.join(format!("{}-{}", machine.id(), machine.address().port()));
+    let mut builder = ua_options::apply(builder, machine.opcua(), &application_uri, &own)?;
     let limits = &mut builder.limits_mut().subscriptions;
     limits.min_publishing_interval_ms = TIMER_MS as f64;
     limits.min_sampling_interval_ms = TIMER_MS as f64;
@@ -172,6 +180,15 @@ fn node_builder(machine: Arc<Machine>) -> impl FnOnce(ServerContext, &mut Addres
             if let Some(opcua::nodes::NodeType::Variable(variable)) = space.find_mut(id) {
                 variable.set_data_value(data_value(tag.encoding, &value, at_us));
             }
+        }
+        for number in 0..machine.opcua().extra_nodes {
+            let name = format!("extra_{number}");
+            VariableBuilder::new(&NodeId::new(index, name.as_str()), name.as_str(), name.as_str())
+                .data_type(DataTypeId::UInt32)
+                .value(number)
+                .has_type_definition(VariableTypeId::BaseDataVariableType)
+                .component_of(folder.clone())
+                .insert(space);
         }
         MachineNodes {
             namespace: NamespaceMetadata { namespace_uri: uri, namespace_index: index, ..Default::default() },

@@ -13,8 +13,10 @@ use opcua::{
         MonitoringParameters, NodeId, TimestampsToReturn, UserTokenPolicy, Variant,
     },
 };
-use simulators::{Kind, Machine, Mode, Plant, Protocol, Value};
-use support::{PATIENCE, eventually, plant_of};
+use simulators::{
+    Kind, Machine, Mode, Plant, Protocol, UaMode, UaOptions, UaPolicy, UaSecurity, UaUser, Value,
+};
+use support::{PATIENCE, eventually, plant_of, plant_with};
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -279,6 +281,39 @@ async fn an_item_on_an_unknown_node_is_refused_and_owed_nothing() {
     assert_eq!(created[0].result.status_code, opcua::types::StatusCode::BadNodeIdUnknown);
     assert!(created[1].result.status_code.is_good(), "{created:?}");
     assert_eq!(machine.report().produced.initial_values, 1);
+    subscriber.leave().await;
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn a_protected_machine_offers_nothing_plain_and_nobody_anonymous() {
+    let options = UaOptions {
+        security: Some(UaSecurity { policy: UaPolicy::Basic256Sha256, mode: UaMode::SignAndEncrypt }),
+        user: Some(UaUser { name: "operator".into(), password: "secret".into() }),
+        ..UaOptions::default()
+    };
+    let plant = plant_with(KIND, Protocol::Opcua, options).await;
+    let client = ClientBuilder::new().application_name("test").application_uri("urn:test").client().unwrap();
+    let url = plant.machines()[0].endpoint();
+    let endpoints = timeout(PATIENCE, client.get_server_endpoints_from_url(url)).await.unwrap().unwrap();
+    assert_eq!(endpoints.len(), 1, "{endpoints:?}");
+    assert_eq!(endpoints[0].security_mode, MessageSecurityMode::SignAndEncrypt);
+    assert_eq!(endpoints[0].security_policy_uri.as_ref(), SecurityPolicy::Basic256Sha256.to_uri());
+    assert!(!endpoints[0].server_certificate.is_null_or_empty());
+    assert!(endpoints[0].find_policy(opcua::types::UserTokenType::UserName).is_some());
+    assert!(endpoints[0].find_policy(opcua::types::UserTokenType::Anonymous).is_none());
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn extra_nodes_lie_beside_the_tags() {
+    let options = UaOptions { extra_nodes: 100, ..UaOptions::default() };
+    let plant = plant_with(KIND, Protocol::Opcua, options).await;
+    let subscriber = Subscriber::connect(&plant.machines()[0]).await;
+    let index = subscriber.session.get_namespace_index(&KIND.namespace_uri()).await.unwrap();
+    let node = opcua::types::ReadValueId::from(NodeId::new(index, "extra_99"));
+    let values = subscriber.session.read(&[node], TimestampsToReturn::Neither, 0.0).await.unwrap();
+    assert_eq!(values[0].value, Some(Variant::UInt32(99)));
     subscriber.leave().await;
     plant.stop().await;
 }

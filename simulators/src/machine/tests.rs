@@ -1,7 +1,8 @@
 use super::*;
 
 fn machine(protocol: Protocol) -> Machine {
-    let config = MachineConfig { id: "m-1".into(), kind: Kind::CncMill, protocol, port: 0 };
+    let config =
+        MachineConfig { id: "m-1".into(), kind: Kind::CncMill, protocol, port: 0, opcua: Default::default() };
     Machine::new(&config, 42, "127.0.0.1:0".parse().unwrap(), Arc::default())
 }
 

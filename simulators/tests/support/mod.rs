@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use simulators::{Kind, MachineConfig, Plant, PlantConfig, Protocol};
+use simulators::{Kind, MachineConfig, Plant, PlantConfig, Protocol, UaOptions};
 use tokio::time::{sleep, timeout};
 
 /// Longest wait for anything; a test that needs it all has failed.
@@ -11,7 +11,12 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A plant of one machine `m-1`.
 pub async fn plant_of(kind: Kind, protocol: Protocol) -> Plant {
-    let machine = MachineConfig { id: "m-1".into(), kind, protocol, port: 0 };
+    plant_with(kind, protocol, UaOptions::default()).await
+}
+
+/// A plant of one machine `m-1` whose OPC UA server has options.
+pub async fn plant_with(kind: Kind, protocol: Protocol, opcua: UaOptions) -> Plant {
+    let machine = MachineConfig { id: "m-1".into(), kind, protocol, port: 0, opcua };
     let host = "127.0.0.1".parse().unwrap();
     let config = PlantConfig { name: "Test".into(), seed: 42, host, machines: vec![machine] };
     Plant::start(config).await.expect("a machine on a free port starts")
