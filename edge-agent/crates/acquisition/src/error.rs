@@ -129,6 +129,14 @@ pub enum AcquisitionError {
     /// Unit 0 on a serial line.
     #[error("unit id 0 is the broadcast address of a serial line, which nobody answers: use 1 to 247")]
     Broadcast,
+    /// A value that cannot be written.
+    #[error("{value:?} cannot be written: {problem}")]
+    Write {
+        /// The value.
+        value: String,
+        /// Why.
+        problem: &'static str,
+    },
     /// A range that no value can lie in.
     #[error("range {low} to {high} is not usable: use two finite numbers, the lower one first")]
     Range {

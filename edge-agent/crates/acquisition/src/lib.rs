@@ -11,6 +11,7 @@ mod bus;
 mod connection;
 mod counters;
 mod decode;
+mod encode;
 mod error;
 mod exception;
 mod modbus;

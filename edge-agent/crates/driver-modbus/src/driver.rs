@@ -12,6 +12,7 @@ use tracing::info;
 use crate::client::Client;
 use crate::error::ModbusError;
 use crate::unit::{Station, Unit};
+use crate::write::{Order, Prepared, WriteOutcome, WriteQueue, WriteRequest};
 
 /// The waits between two attempts to connect.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -21,6 +22,8 @@ pub(crate) struct Driver {
     address: ModbusAddress,
     pauses: Pauses,
     stations: Vec<Station>,
+    /// `None` when nobody can write any more.
+    writes: Option<WriteQueue>,
     clock: Clock,
     shutdown: CancellationToken,
     /// Begins with the first connection and runs on without one: what is due then is missed.
@@ -63,12 +66,17 @@ enum Stop {
 
 impl Driver {
     /// A driver for units of one address, which are at least one.
-    pub(crate) fn new(units: Vec<Unit>, clock: Clock, shutdown: CancellationToken) -> Option<Self> {
+    pub(crate) fn new(
+        units: Vec<Unit>,
+        writes: Option<WriteQueue>,
+        clock: Clock,
+        shutdown: CancellationToken,
+    ) -> Option<Self> {
         let address = units.first()?.connection.address().clone();
         let pauses = Pauses::new(&units);
         let stations = units.into_iter().map(Station::new).collect();
         let backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_LONGEST);
-        Some(Self { address, pauses, stations, clock, shutdown, bus: None, backoff })
+        Some(Self { address, pauses, stations, writes, clock, shutdown, bus: None, backoff })
     }
 
     pub(crate) async fn run(mut self) {
@@ -139,6 +147,13 @@ impl Driver {
             if self.shutdown.is_cancelled() {
                 return self.finish(client, bus, heard).await;
             }
+            if let Some(order) = self.writes.as_mut().and_then(WriteQueue::try_next) {
+                sleep(pause).await;
+                pause = self.pauses.between_requests;
+                if let Err(stop) = self.write(client, order).await {
+                    return stop;
+                }
+            }
             let turn = bus.next(self.clock.now());
             self.count_due(bus);
             match turn {
@@ -153,10 +168,84 @@ impl Driver {
                 }
                 Turn::Wait(_) if after_read == AfterRead::Close => return Stop::Idle,
                 Turn::Wait(until) => {
-                    let shutdown = self.shutdown.clone();
-                    shutdown.run_until_cancelled(sleep(until.since(self.clock.now()))).await;
+                    let wait = until.since(self.clock.now());
+                    if let Some(order) = self.wait(wait).await
+                        && let Err(stop) = self.write(client, order).await
+                    {
+                        return stop;
+                    }
                 }
             }
+        }
+    }
+
+    /// Waits until something is due, somebody wants to write, or the end.
+    async fn wait(&mut self, time: Duration) -> Option<Order> {
+        let order = async {
+            match self.writes.as_mut() {
+                Some(queue) => queue.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.shutdown.cancelled() => None,
+            () = sleep(time) => None,
+            order = order => {
+                if order.is_none() {
+                    self.writes = None;
+                }
+                order
+            }
+        }
+    }
+
+    /// Makes a write that is still wanted, and reads it back.
+    async fn write(&mut self, client: &mut Client, order: Order) -> Result<(), Stop> {
+        let Order { request, outcome } = order;
+        if outcome.is_closed() {
+            return Ok(());
+        }
+        let (result, broken) = match self.write_and_read_back(client, &request).await {
+            Ok(result) => (result, None),
+            Err(Unwritten::Refused(reason)) => (WriteOutcome::Refused { reason }, None),
+            Err(Unwritten::Unknown(error @ ModbusError::Timeout { .. })) => {
+                (WriteOutcome::Unknown { reason: error.to_string() }, None)
+            }
+            Err(Unwritten::Unknown(error)) => {
+                (WriteOutcome::Unknown { reason: error.to_string() }, Some(error))
+            }
+        };
+        info!(machine.id = %request.machine, tag = request.tag.0, value = %request.value, outcome = ?result, "a write");
+        // Whoever asked may be gone.
+        let _ = outcome.send(result);
+        broken.map_or(Ok(()), |error| Err(Stop::Failed(error)))
+    }
+
+    async fn write_and_read_back(
+        &mut self,
+        client: &mut Client,
+        request: &WriteRequest,
+    ) -> Result<WriteOutcome, Unwritten> {
+        let station = self.stations.iter_mut().find(|s| s.name == request.machine);
+        let station =
+            station.ok_or_else(|| Unwritten::Refused("there is no such machine here".to_owned()))?;
+        let write = Prepared::new(station, request).map_err(Unwritten::Refused)?;
+        let (unit_id, limit) = (station.connection.unit_id(), station.connection.timeout());
+        write.send(client, unit_id, limit).await.map_err(|error| match error {
+            ModbusError::Exception { .. } => Unwritten::Refused(error.to_string()),
+            error => Unwritten::Unknown(error),
+        })?;
+        sleep(self.pauses.between_requests).await;
+        let (begun_wall, begun_at) = (self.clock.wall(), self.clock.now());
+        match client.read(unit_id, &write.block, limit).await {
+            Ok(words) => {
+                let at = middle(begun_wall, begun_at, self.clock.now());
+                station.gain_link();
+                station.take_words(&write.block, &words, at);
+                Ok(write.judge(station, &words))
+            }
+            Err(ModbusError::Exception { .. }) => Ok(WriteOutcome::Differs { read_back: None }),
+            Err(error) => Err(Unwritten::Unknown(error)),
         }
     }
 
@@ -227,6 +316,14 @@ impl Driver {
         let now = self.clock.now();
         middle(self.clock.wall(), now, now)
     }
+}
+
+/// Why a write cannot be confirmed.
+enum Unwritten {
+    /// It was not made.
+    Refused(String),
+    /// Nobody knows.
+    Unknown(ModbusError),
 }
 
 /// Whether somebody answered.

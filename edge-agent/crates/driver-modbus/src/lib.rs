@@ -22,16 +22,25 @@ pub mod probe;
 mod readings;
 mod stale_filter;
 mod unit;
+mod write;
 
 use service_kit::Clock;
 use tokio_util::sync::CancellationToken;
 
 pub use unit::Unit;
+pub use write::{WriteOutcome, WriteQueue, WriteRequest, Writer, write_queue};
 
 /// Reads the machines behind one address until `shutdown` is cancelled; `units` all have that address.
 /// A poll that was begun is finished first, which takes no longer than the time-out of one request.
 pub async fn run(units: Vec<Unit>, clock: Clock, shutdown: CancellationToken) {
-    if let Some(driver) = driver::Driver::new(units, clock, shutdown) {
+    if let Some(driver) = driver::Driver::new(units, None, clock, shutdown) {
+        driver.run().await;
+    }
+}
+
+/// As [`run`], and makes the writes of `queue` between two reads.
+pub async fn run_with_writes(units: Vec<Unit>, queue: WriteQueue, clock: Clock, shutdown: CancellationToken) {
+    if let Some(driver) = driver::Driver::new(units, Some(queue), clock, shutdown) {
         driver.run().await;
     }
 }

@@ -3,6 +3,7 @@
 mod line;
 mod shared;
 mod support;
+mod write;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

@@ -24,7 +24,7 @@ fn kept(counters: &DriverCounters) -> f64 {
 
 #[tokio::test]
 async fn b2_healthy_units_behind_one_address_keep_nine_polls_of_ten_beside_five_silent_ones() {
-    let silent = |unit: u8| unit % 3 == 0;
+    let silent = |unit: u8| unit.is_multiple_of(3);
     let server =
         Scripted::start(
             move |_, asked| {

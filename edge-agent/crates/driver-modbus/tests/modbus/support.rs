@@ -8,7 +8,7 @@ use acquisition::{
     DriverCounters, LinkState, MachineSink, ModbusAddress, ModbusConnection, ModbusConnectionParameters,
     ModbusTag, ModbusTagParameters, Quirks, Reading, RegisterFormat, RegisterTable, WordOrder,
 };
-use driver_modbus::Unit;
+use driver_modbus::{Unit, WriteQueue};
 use plant_model::{DataType, MachineId, Quality, Value};
 use service_kit::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -81,6 +81,12 @@ impl Running {
 
     /// One driver for all these.
     pub(crate) fn start_all(connections: Vec<ModbusConnection>) -> Vec<Self> {
+        let (_, queue) = driver_modbus::write_queue();
+        Self::start_with(connections, queue)
+    }
+
+    /// One driver for all these, that can write.
+    pub(crate) fn start_with(connections: Vec<ModbusConnection>, queue: WriteQueue) -> Vec<Self> {
         let shutdown = CancellationToken::new();
         let task = Arc::new(Task { shutdown: shutdown.clone(), handle: Mutex::default() });
         let mut units = Vec::new();
@@ -93,7 +99,7 @@ impl Running {
             units.push(Unit { connection, name, sink, counters: Arc::clone(&counters) });
             running.push(Self { told, counters, task: Arc::clone(&task) });
         }
-        let handle = tokio::spawn(driver_modbus::run(units, Clock::start(), shutdown));
+        let handle = tokio::spawn(driver_modbus::run_with_writes(units, queue, Clock::start(), shutdown));
         *task.handle.lock().expect("unpoisoned") = Some(handle);
         running
     }
