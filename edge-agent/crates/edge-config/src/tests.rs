@@ -283,3 +283,76 @@ fn machines_on_one_serial_line_agree_on_its_setting() {
     let errors = Folder::new(AGENT, &[("a.toml", RTU), ("b.toml", &other)]).errors();
     assert!(errors.len() == 1 && errors[0].message.contains("one line has one setting"), "{errors:?}");
 }
+
+fn opcua_with(connection: &str, tag: &str) -> Result<acquisition::OpcUaConnection, String> {
+    let text = OPCUA
+        .replace("[[tags]]", &format!("{connection}\n[[tags]]"))
+        .replace("node_id", &format!("{tag}\nnode_id"));
+    let folder = Folder::new(AGENT, &[("b.toml", &text)]);
+    match load(folder.0.path()) {
+        Ok(config) => match config.machines.into_iter().next().map(|machine| machine.connection) {
+            Some(Connection::OpcUa(connection)) => Ok(connection),
+            other => panic!("{other:?}"),
+        },
+        Err(errors) => Err(errors.to_string()),
+    }
+}
+
+#[test]
+fn a_protected_opc_ua_connection_is_read_whole() {
+    use acquisition::{AcquisitionMode, OpcUaSecurity, SecurityMode, SecurityPolicy, ServerTrust};
+
+    let plain = opcua_with("", "").expect("valid");
+    assert_eq!(
+        (plain.security(), plain.user(), plain.mode()),
+        (&OpcUaSecurity::None, None, AcquisitionMode::Auto)
+    );
+    let connection = opcua_with(
+        "security_policy = \"aes256_sha256_rsapss\"\nsecurity_mode = \"sign\"\nuser = \"operator\"\n\
+         password_file = \"/run/password\"\nserver_certificate_file = \"/etc/lathe.der\"\nmode = \"poll\"",
+        "deadband = { absolute = 0.5 }",
+    )
+    .expect("valid");
+    let trust = ServerTrust::Certificate("/etc/lathe.der".into());
+    let (policy, mode) = (SecurityPolicy::Aes256Sha256RsaPss, SecurityMode::Sign);
+    assert_eq!(connection.security(), &OpcUaSecurity::Protected { policy, mode, trust });
+    assert_eq!(connection.user().map(|user| user.name.as_str()), Some("operator"));
+    assert_eq!(connection.mode(), AcquisitionMode::Poll);
+    assert_eq!(connection.items()[0].deadband, Some(acquisition::Deadband::Absolute(0.5)));
+}
+
+#[test]
+fn an_opc_ua_connection_that_only_seems_protected_is_refused() {
+    let policy = "security_policy = \"basic256sha256\"";
+    for (connection, tag, problem) in [
+        (policy.to_owned(), "", "server_certificate_file: is missing"),
+        (format!("{policy}\nsecurity_mode = \"none\"\ntrust_dir = \"x\""), "", "contradicts"),
+        ("security_mode = \"sign\"".to_owned(), "", "needs a security_policy"),
+        ("trust_dir = \"x\"".to_owned(), "", "no effect without a security_policy"),
+        (format!("{policy}\ntrust_dir = \"x\"\nserver_certificate_file = \"y\""), "", "leave one out"),
+        ("security_policy = \"basic128rsa15\"".to_owned(), "", "allowed are none, basic256sha256"),
+        ("user = \"operator\"".to_owned(), "", "password_file: is missing"),
+        ("password_file = \"x\"".to_owned(), "", "user: is missing"),
+        (String::new(), "deadband = { absolute = 0 }", "more than zero"),
+        (String::new(), "deadband = { absolute = 1, percent = 1 }", "leave one out"),
+    ] {
+        let errors = opcua_with(&connection, tag).expect_err(&connection);
+        assert!(errors.contains(problem), "{connection} {tag}: {errors}");
+    }
+}
+
+#[test]
+fn a_tag_with_an_alarm_is_marked_and_has_no_deadband() {
+    let alarm =
+        "\n[[alarms]]\nid = \"fast\"\ntag = \"speed\"\nkind = \"high\"\nlimit = 1\nmessage = \"Slow down\"\n";
+    let text = format!("{OPCUA}{alarm}");
+    let folder = Folder::new(AGENT, &[("b.toml", &text)]);
+    let config = load(folder.0.path()).expect("valid");
+    let Connection::OpcUa(connection) = &config.machines[0].connection else { panic!("OPC UA") };
+    assert!(connection.items()[0].has_alarm);
+
+    let text = text.replace("node_id", "deadband = { absolute = 1 }\nnode_id");
+    let folder = Folder::new(AGENT, &[("b.toml", &text)]);
+    let errors = load(folder.0.path()).expect_err("a late alarm").to_string();
+    assert!(errors.contains("speed has an alarm"), "{errors}");
+}
