@@ -89,6 +89,10 @@ impl Driver {
                 () = sleep_until(retry_at), if !places.missing.is_empty() => {
                     let missing = std::mem::take(&mut places.missing);
                     let again = self.place(link, subscription.as_ref(), &limits, missing).await?;
+                    if places.polled.is_empty() {
+                        // What nobody was to read was not missed.
+                        schedule = Schedule::new(self.clock.now(), period);
+                    }
                     places.polled.extend(again.polled);
                     places.watched.extend(again.watched);
                     places.missing = again.missing;

@@ -10,6 +10,7 @@ use plant_model::{DataType, Value};
 use tempfile::TempDir;
 
 use crate::certificates::{self, Flaw};
+use crate::limits::has_all;
 use crate::support::{Running, Server, Told, connection, items};
 
 const SERVER_URI: &str = "urn:lathe-server";
@@ -187,4 +188,19 @@ async fn c10_a_server_without_the_configured_policy_is_refused_and_its_offer_nam
         let reason = site.refusal(wanted, None).await;
         assert!(reason.contains("Basic256Sha256/SignAndEncrypt"), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn c12_a_thousand_encrypted_items_are_subscribed_in_chunks() {
+    let site = Site::usual(Flaw::None);
+    let names: Vec<String> = (0..1000).map(|n| format!("n{n}")).collect();
+    let nodes: Vec<_> = names.iter().map(|name| (name.as_str(), Variant::from(1_i32))).collect();
+    site.server.add(&nodes);
+    let declared: Vec<_> = names.iter().map(|name| (name.as_str(), DataType::Int)).collect();
+    let connection = connection(site.server.address, items(&declared)).with_security(site.protection());
+    let mut driver = Running::start_connection(connection, &site.file("state"));
+    let told = driver.until("all values", |told| has_all(told, 1000)).await;
+    assert!(told.bad().is_empty() && told.links == [LinkState::Up]);
+    assert_eq!(driver.counters.connects.get(), 1);
+    driver.stop().await;
 }
