@@ -37,6 +37,12 @@ pub(crate) enum Command {
     /// Find out who answers behind an address.
     #[command(subcommand)]
     Scan(ScanCommand),
+    /// List what a server holds.
+    #[command(subcommand)]
+    Browse(BrowseCommand),
+    /// Find out why a server cannot be reached or entered.
+    #[command(subcommand)]
+    Doctor(DoctorCommand),
     /// Show the newest values of a running agent as a live table: machine, tag, value, quality, age.
     Watch(WatchArguments),
     /// Add the tags of a CSV list to a machine file.
@@ -57,6 +63,88 @@ pub(crate) enum Command {
 pub(crate) enum ReadCommand {
     /// Read registers over Modbus TCP.
     Modbus(ReadModbusArguments),
+    /// Read one node of an OPC UA server without protection, as an anonymous user.
+    Opcua(ReadOpcUaArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BrowseCommand {
+    /// List the nodes of an OPC UA server as they are found, without protection and as an anonymous
+    /// user. Ctrl-C ends early. Exit code 3 if there is none.
+    Opcua(BrowseOpcUaArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DoctorCommand {
+    /// Show the endpoints of an OPC UA server, their protection, and what is wrong with its
+    /// certificates, with the fix.
+    Opcua(DoctorOpcUaArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadOpcUaArguments {
+    /// Address of the server, `opc.tcp://host:port`.
+    #[arg(long)]
+    pub endpoint: String,
+    /// The node, for example `ns=2;s=Temperature` or `nsu=urn:vendor:machine;i=7`.
+    #[arg(long)]
+    pub node: String,
+    /// What its values are.
+    #[arg(long, default_value = "float")]
+    pub data_type: TypeName,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BrowseOpcUaArguments {
+    /// Address of the server, `opc.tcp://host:port`.
+    #[arg(long)]
+    pub endpoint: String,
+    /// The node to begin with; the folder Objects if there is none.
+    #[arg(long)]
+    pub under: Option<String>,
+    /// Print variables as ready [[tags]] of a machine file.
+    #[arg(long)]
+    pub config: bool,
+    /// Print one JSON object for each node.
+    #[arg(long, conflicts_with = "config")]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorOpcUaArguments {
+    /// Address of the server, `opc.tcp://host:port`.
+    #[arg(long)]
+    pub endpoint: String,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The types of tags.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum TypeName {
+    /// Yes or no.
+    Bool,
+    /// A whole number.
+    Int,
+    /// A number.
+    Float,
+    /// Characters.
+    Text,
+}
+
+impl From<TypeName> for plant_model::DataType {
+    fn from(name: TypeName) -> Self {
+        match name {
+            TypeName::Bool => Self::Bool,
+            TypeName::Int => Self::Int,
+            TypeName::Float => Self::Float,
+            TypeName::Text => Self::Text,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

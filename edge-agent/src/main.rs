@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use service_kit::telemetry;
 
-use cli::{Cli, Command, ReadCommand, ScanCommand};
+use cli::{BrowseCommand, Cli, Command, DoctorCommand, ReadCommand, ScanCommand};
 use tools::Found;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h): a restart will not help.
@@ -35,6 +35,9 @@ fn main() -> ExitCode {
         Command::Import(arguments) => tools::import::run(&arguments),
         Command::Diag(arguments) => tools::diag::run(&arguments),
         Command::Generate(arguments) => tools::generate::run(&arguments),
+        Command::Read(ReadCommand::Opcua(arguments)) => tools::opcua::read(&arguments),
+        Command::Browse(BrowseCommand::Opcua(arguments)) => tools::opcua::browse(&arguments),
+        Command::Doctor(DoctorCommand::Opcua(arguments)) => tools::opcua::doctor(&arguments),
         Command::Scan(ScanCommand::Modbus(arguments)) => tools::scan::modbus(&arguments),
     };
     match outcome {

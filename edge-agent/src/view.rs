@@ -115,17 +115,18 @@ fn json(value: &Value) -> serde_json::Value {
 
 /// A value as people read it: a text without quotes, nothing as a dash.
 pub(crate) fn shown(value: &serde_json::Value) -> String {
+    use serde_json::Value as Json;
     match value {
-        serde_json::Value::Null => "-".to_owned(),
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Number(number) => {
+        Json::Null => "-".to_owned(),
+        Json::String(text) => text.clone(),
+        Json::Number(number) => {
             // Four decimals are enough to look at; the exact number is in the JSON.
             number.as_i64().map_or_else(
                 || number.as_f64().map_or_else(|| number.to_string(), |x| format!("{:.4}", x)),
                 |i| i.to_string(),
             )
         }
-        other => other.to_string(),
+        Json::Bool(_) | Json::Array(_) | Json::Object(_) => value.to_string(),
     }
 }
 

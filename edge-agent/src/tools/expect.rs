@@ -120,13 +120,13 @@ fn best_scale(
     })
 }
 
-const fn unsigned(format: RegisterFormat) -> Option<RegisterFormat> {
-    match format {
-        RegisterFormat::I16 => Some(RegisterFormat::U16),
-        RegisterFormat::I32 => Some(RegisterFormat::U32),
-        RegisterFormat::I64 => Some(RegisterFormat::U64),
-        _ => None,
-    }
+fn unsigned(signed: RegisterFormat) -> Option<RegisterFormat> {
+    let pairs = [
+        (RegisterFormat::I16, RegisterFormat::U16),
+        (RegisterFormat::I32, RegisterFormat::U32),
+        (RegisterFormat::I64, RegisterFormat::U64),
+    ];
+    pairs.into_iter().find(|(s, _)| *s == signed).map(|(_, unsigned)| unsigned)
 }
 
 /// Parsed, because 10^-2 computed by powers is not always the double that is written 0.01.

@@ -10,6 +10,7 @@ pub(crate) mod generate;
 pub(crate) mod import;
 mod interpret;
 pub(crate) mod local;
+pub(crate) mod opcua;
 mod physics;
 pub(crate) mod read;
 mod redact;
