@@ -134,7 +134,9 @@ fn single(number: f64) -> Option<f32> {
 /// A number as decimal digits in half bytes.
 fn decimal(number: i64, digits: u32) -> Option<u64> {
     let number = u64::try_from(number).ok().filter(|n| *n < 10_u64.pow(digits))?;
-    Some((0..digits).fold(0, |bits, position| bits | number / 10_u64.pow(position) % 10 << (4 * position)))
+    Some(
+        (0..digits).fold(0, |bits, position| bits | ((number / 10_u64.pow(position) % 10) << (4 * position))),
+    )
 }
 
 #[cfg(test)]

@@ -231,10 +231,14 @@ impl Driver {
             station.ok_or_else(|| Unwritten::Refused("there is no such machine here".to_owned()))?;
         let write = Prepared::new(station, request).map_err(Unwritten::Refused)?;
         let (unit_id, limit) = (station.connection.unit_id(), station.connection.timeout());
-        write.send(client, unit_id, limit).await.map_err(|error| match error {
-            ModbusError::Exception { .. } => Unwritten::Refused(error.to_string()),
-            error => Unwritten::Unknown(error),
-        })?;
+        if let Err(error) = write.send(client, unit_id, limit).await {
+            let is_refused = matches!(error, ModbusError::Exception { .. });
+            return Err(if is_refused {
+                Unwritten::Refused(error.to_string())
+            } else {
+                Unwritten::Unknown(error)
+            });
+        }
         sleep(self.pauses.between_requests).await;
         let (begun_wall, begun_at) = (self.clock.wall(), self.clock.now());
         match client.read(unit_id, &write.block, limit).await {
