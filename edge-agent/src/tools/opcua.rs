@@ -206,7 +206,7 @@ fn diagnose(endpoint: &str, found: Vec<EndpointReport>) -> Doctor {
     if found.is_empty() {
         advice.push("the server offers no endpoint: enable one in its configuration".to_owned());
     }
-    if found.iter().any(|e| e.url != endpoint) {
+    if found.iter().any(|e| e.url.trim_end_matches('/') != endpoint.trim_end_matches('/')) {
         advice.push(
             "the server announces another address than the one asked; the agent keeps to the configured one"
                 .to_owned(),

@@ -278,7 +278,7 @@ fn units(units: &[Unit]) -> Table {
         let place = unit.readable.as_ref().map_or("-".to_owned(), |r| format!("{} {}", r.table, r.start));
         let block = unit.readable.as_ref().map_or("-".to_owned(), |r| r.quantity_max.to_string());
         let time = |get: fn(&Histogram) -> f64| {
-            Cell::from(unit.response_ms.as_ref().map_or("-".to_owned(), |h| format!("{:.1}", get(h))))
+            Cell::from(unit.response_ms.as_ref().map_or("-".to_owned(), |h| format!("{:.2}", get(h))))
         };
         let times = [time(|h| h.min), time(|h| h.p50), time(|h| h.p99), time(|h| h.max)];
         let front = [unit.unit_id.into(), codes.join(", ").into(), place.into(), Cell::from(block)];
