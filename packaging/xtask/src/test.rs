@@ -64,7 +64,7 @@ fn dashboard_tests() -> Result<()> {
     dashboard::install()?;
     let folder = dashboard::folder();
     step::run("running the dashboard's unit tests (vitest)", npm(&folder).args(["test"]))?;
-    say("starting a plant for the browser tests");
+    say("starting two plants for the browser tests");
     let data = root().join("target/browser-tests");
     let _ = std::fs::remove_dir_all(&data);
     let mut demo = Demo::start(&data)?;
@@ -77,7 +77,7 @@ fn dashboard_tests() -> Result<()> {
     step::run("running the browser tests (Chromium)", &mut e2e)
 }
 
-/// A running demo of one plant; it stops when dropped.
+/// A running demo of two plants; it stops when dropped.
 struct Demo {
     child: Child,
 }
@@ -85,7 +85,7 @@ struct Demo {
 impl Demo {
     fn start(data: &std::path::Path) -> Result<Self> {
         let child = Command::new(root().join("target/debug/factory-demo"))
-            .args(["--plants", "1", "--data"])
+            .args(["--plants", "2", "--data"])
             .arg(data)
             .stdout(Stdio::piped())
             .spawn()

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use factory_tests::factory::{Backend, Plant, Programs};
-use factory_tests::process::until;
+use factory_tests::api::local;
+use factory_tests::factory::{AgentState, Backend, Plant, Programs};
+use factory_tests::process::{Service, until};
+use reqwest::Method;
 
 use crate::{any_port, small_plant};
 
@@ -113,6 +115,44 @@ async fn a_truncated_buffer_is_set_aside_with_a_clear_message_and_the_agent_goes
         status["samples"]["committed"].as_u64().filter(|n| *n > 20)
     };
     until("commits into the new buffer", Duration::from_secs(30), again).await.map(drop)
+}
+
+/// Nothing listens where the machines should be, and there is no backend either.
+#[tokio::test(flavor = "multi_thread")]
+async fn f5_unreachable_machines_at_start_are_bad_with_their_reason_and_the_agent_runs() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path();
+    let (buffer, state_file) = (config.join("buffer.db"), config.join("agent.json"));
+    let path = format!("path = {:?}\n[status]\nlisten = \"127.0.0.1:0\"\n", buffer.display().to_string());
+    std::fs::write(config.join("agent.toml"), GOOD.replace("path = \"buffer.db\"\n", &path))?;
+    std::fs::create_dir(config.join("machines.d"))?;
+    // Reserved, then given back: a port on which nobody listens.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let modbus = "version = 1\nid = \"press-1\"\n[modbus_tcp]\nhost = \"127.0.0.1\"\nport = PORT\n[[tags]]\nid = \"pressure\"\n\
+                  data_type = \"int\"\nholding_register = 7\nformat = \"i16\"\n";
+    let opcua = "version = 1\nid = \"lathe-1\"\n[opcua]\nendpoint = \"opc.tcp://127.0.0.1:PORT\"\n[[tags]]\nid = \"speed\"\n\
+                 data_type = \"float\"\nnode_id = \"ns=2;s=speed\"\n";
+    for (name, text) in [("press.toml", modbus), ("lathe.toml", opcua)] {
+        std::fs::write(config.join("machines.d").join(name), text.replace("PORT", &closed.to_string()))?;
+    }
+    let programs = Programs::beside_this_one()?;
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("text");
+    let (config_text, state_text) = (text(config)?, text(&state_file)?);
+    let arguments = ["run", "--config", &config_text, "--state-file", &state_text];
+    let mut agent =
+        Service::spawn("edge-agent", &programs.edge_agent, &arguments, &config.join("agent.log"))?;
+    let state: AgentState = agent.wait_for_state(&state_file, Duration::from_secs(20)).await?;
+    let both_down = || async {
+        let status = local(Method::GET, state.status, "/status", None).await.ok()?;
+        let machines = status["machines"].as_array()?;
+        let down = |m: &serde_json::Value| {
+            m["link_up"] == false && m["link_reason"].as_str().is_some_and(|r| r.contains("refused"))
+        };
+        (machines.len() == 2 && machines.iter().all(down)).then_some(())
+    };
+    until("both machines down, with the reason", Duration::from_secs(20), both_down).await?;
+    assert!(agent.terminate(Duration::from_secs(15)).await?.success());
+    Ok(())
 }
 
 #[tokio::test]
