@@ -7,8 +7,8 @@ use crate::view::{AlarmView, Class, MachineView, TagView, age, shown};
 
 const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:1rem;color:#222;background:#fff}\
 table{border-collapse:collapse;margin:.3rem 0 1.2rem}th,td{padding:.15rem .7rem .15rem 0;text-align:left}\
-th{border-bottom:1px solid #999}.n{text-align:right}.good{color:#176b2c}.uncertain{color:#8a5a00}.bad{color:#b3121d}\
-@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}.good{color:#6cd08a}.uncertain{color:#e5b454}\
+th,td{border-bottom:1px solid #9996}.n{text-align:right}.uncertain{color:#8a5a00}.bad{color:#b3121d}\
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}.uncertain{color:#e5b454}\
 .bad{color:#ff7b7b}}";
 
 /// Seconds between two views of the page.
@@ -66,7 +66,10 @@ fn state(is_good: bool, good: &str, bad: &str) -> String {
 
 fn delivery(out: &mut String, status: &Status) {
     let (buffer, uplink, samples) = (&status.buffer, &status.uplink, &status.samples);
-    let trouble = format!("not connected: {}", uplink.last_error);
+    let trouble = match uplink.last_error.as_str() {
+        "" => "not connected; no attempt has failed (is [uplink] configured?)".to_owned(),
+        why => format!("not connected: {why}"),
+    };
     push(
         out,
         format_args!(

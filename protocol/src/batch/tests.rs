@@ -116,41 +116,76 @@ fn golden_files_of_schema_1_are_read() {
 }
 
 #[test]
-fn corrupt_files_are_refused_with_their_reason() {
-    let good = encode(&golden_samples());
-    let with = |change: &dyn Fn(&mut Vec<u8>)| {
-        let mut bytes = good.clone();
+fn what_is_too_large_or_belongs_elsewhere_is_refused() {
+    let reason = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = encode(&golden_samples());
         change(&mut bytes);
         Batch::decode(&bytes).expect_err("corrupt").reason()
     };
-    assert_eq!(with(&|b| b.clear()), "too_short");
-    assert_eq!(with(&|b| b.truncate(20)), "too_short");
-    assert_eq!(with(&|b| b[0] = 0x7B), "unknown_container");
-    assert_eq!(with(&|b| b[1] = 9), "unknown_schema");
-    assert_eq!(with(&|b| b.truncate(60)), "checksum");
-    assert_eq!(with(&|b| b[16] ^= 1), "checksum");
-    assert_eq!(with(&|b| b.resize((1 << 20) + 1, 0)), "too_large");
-    let resealed = |change: &dyn Fn(&mut Vec<u8>)| {
-        with(&|b| {
-            change(b);
-            let length = u32::try_from(b.len() - HEADER_BYTES).expect("small");
-            b[44..48].copy_from_slice(&length.to_le_bytes());
-            let checksum = crc32fast::hash(&b[8..]);
-            b[4..8].copy_from_slice(&checksum.to_le_bytes());
-        })
+    assert_eq!(reason(&|b| b.resize((1 << 20) + 1, 0)), "too_large");
+    let samples_as_alarms = |b: &mut Vec<u8>| {
+        b[2] = 1;
+        *b = resealed(std::mem::take(b));
     };
-    assert_eq!(resealed(&|b| b[2] = 99), "field", "no such stream");
-    assert_eq!(resealed(&|b| b[40] ^= 1), "field", "the count is a lie");
-    assert_eq!(resealed(&|b| b.truncate(60)), "compression");
-    assert_eq!(resealed(&|b| b[2] = 1), "field", "samples in the alarm stream");
-    assert_eq!(
-        resealed(&|b| {
-            b.truncate(HEADER_BYTES);
-            b.extend(zstd::bulk::compress(&vec![0_u8; 64 << 20], 3).expect("compresses"));
-        }),
-        "compression",
-        "a bomb is not blown up"
-    );
+    assert_eq!(reason(&samples_as_alarms), "field");
+    let bomb = |b: &mut Vec<u8>| {
+        b.truncate(HEADER_BYTES);
+        b.extend(zstd::bulk::compress(&vec![0_u8; 64 << 20], 3).expect("compresses"));
+        *b = resealed(std::mem::take(b));
+    };
+    assert_eq!(reason(&bomb), "compression", "a bomb is not blown up");
+}
+
+/// Damaged and foreign messages as files; the name of each begins with the reason it must be refused for.
+/// `UPDATE_FIXTURES=1` writes missing ones.
+#[test]
+fn corrupt_files_of_schema_1_stay_refused_for_the_same_reason() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1/corrupt");
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::create_dir_all(&folder).expect("writable");
+        for (name, bytes) in corrupt_messages() {
+            std::fs::write(folder.join(format!("{name}.bin")), bytes).expect("writable");
+        }
+    }
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).expect("the fixtures are part of the repository") {
+        let path = entry.expect("readable").path();
+        let name = path.file_stem().expect("named").to_string_lossy().into_owned();
+        let reason = name.split('-').next().expect("named after its reason");
+        let error = Batch::decode(&std::fs::read(&path).expect("readable")).expect_err(&name);
+        assert_eq!(error.reason(), reason, "{name}: {error}");
+        seen += 1;
+    }
+    assert_eq!(seen, corrupt_messages().len());
+}
+
+fn corrupt_messages() -> Vec<(&'static str, Vec<u8>)> {
+    let good = encode(&golden_samples());
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        bytes
+    };
+    vec![
+        ("too_short-empty", Vec::new()),
+        ("too_short-header_cut", changed(&|b| b.truncate(20))),
+        ("unknown_container-json", b"{\"value\": 1}".to_vec()),
+        ("unknown_schema-9", changed(&|b| b[1] = 9)),
+        ("checksum-body_cut", changed(&|b| b.truncate(60))),
+        ("checksum-sequence_flipped", changed(&|b| b[16] ^= 1)),
+        ("field-no_such_stream", resealed(changed(&|b| b[2] = 99))),
+        ("field-count_is_a_lie", resealed(changed(&|b| b[40] ^= 1))),
+        ("compression-frame_cut", resealed(changed(&|b| b.truncate(60)))),
+    ]
+}
+
+/// With the length and the checksum of what it carries now.
+fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let length = u32::try_from(bytes.len() - HEADER_BYTES).expect("small");
+    bytes[44..48].copy_from_slice(&length.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[8..]);
+    bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+    bytes
 }
 
 #[test]
