@@ -17,6 +17,7 @@
 mod client;
 mod driver;
 mod error;
+mod incoming;
 mod line_filter;
 pub mod probe;
 mod readings;

@@ -20,6 +20,8 @@ use acquisition::Counter;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::incoming;
+
 /// An exception: unit id, function code, exception code, CRC.
 const EXCEPTION_BYTES: usize = 5;
 
@@ -111,15 +113,7 @@ impl<T> LineFilter<T> {
 
 impl<T: AsyncRead + Unpin> LineFilter<T> {
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut space = [0; 512];
-        let mut read = ReadBuf::new(&mut space);
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
-        if read.filled().is_empty() {
-            let closed = "the other side closed the line";
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed)));
-        }
-        self.pending.extend_from_slice(read.filled());
-        Poll::Ready(Ok(()))
+        incoming::poll_receive(&mut self.inner, cx, &mut self.pending, "the other side closed the line")
     }
 
     /// Throws away all that has come.
@@ -145,9 +139,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for LineFilter<T> {
             ready!(this.poll_receive(cx))?;
             this.sort();
         }
-        let size = this.ready.len().min(buf.remaining());
-        buf.put_slice(&this.ready[..size]);
-        this.ready.advance(size);
+        incoming::hand_on(&mut this.ready, buf);
         Poll::Ready(Ok(()))
     }
 }

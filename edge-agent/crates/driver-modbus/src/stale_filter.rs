@@ -18,8 +18,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use acquisition::Counter;
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::incoming;
 
 /// Transaction id, protocol id and length.
 const HEADER_BYTES: usize = 6;
@@ -118,19 +120,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for StaleFilter<T> {
         loop {
             this.sort()?;
             if !this.ready.is_empty() {
-                let size = this.ready.len().min(buf.remaining());
-                buf.put_slice(&this.ready[..size]);
-                this.ready.advance(size);
+                incoming::hand_on(&mut this.ready, buf);
                 return Poll::Ready(Ok(()));
             }
-            let mut space = [0; 512];
-            let mut read = ReadBuf::new(&mut space);
-            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut read))?;
-            if read.filled().is_empty() {
-                let closed = "the machine closed the connection";
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed)));
-            }
-            this.pending.extend_from_slice(read.filled());
+            let closed = "the machine closed the connection";
+            ready!(incoming::poll_receive(&mut this.inner, cx, &mut this.pending, closed))?;
         }
     }
 }
