@@ -156,7 +156,7 @@ fn write_matches(out: &mut dyn Write, paint: Paint, matches: &[Match]) -> std::i
 mod tests {
     use super::super::test_server::TestServer;
     use super::*;
-    use crate::cli::{ModbusTarget, TableName};
+    use crate::cli::modbus::{ModbusTarget, TableName};
 
     fn arguments(server: &TestServer) -> ReadModbusArguments {
         ReadModbusArguments {

@@ -291,7 +291,7 @@ fn units(units: &[Unit]) -> Table {
 mod tests {
     use super::super::test_server::TestServer;
     use super::*;
-    use crate::cli::{ModbusTarget, UnitIds};
+    use crate::cli::modbus::{ModbusTarget, UnitIds};
 
     fn arguments(port: u16, units: impl IntoIterator<Item = u8>) -> ScanModbusArguments {
         ScanModbusArguments {
