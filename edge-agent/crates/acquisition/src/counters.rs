@@ -67,6 +67,10 @@ pub struct DriverCounters {
     pub connects: Counter,
     /// Connections lost or given up.
     pub disconnects: Counter,
+    /// How long the connection was taken, in microseconds: from the pause before each request, or the
+    /// request, to its answer or the end of waiting. Machines that share a connection count the same;
+    /// the growth within a time, divided by it, is the utilisation of their bus (Modbus).
+    pub busy_us: Counter,
     /// Answers that came after their request had been given up, and were thrown away (Modbus).
     pub stale_frames_dropped: Counter,
     /// Notifications received, keep-alives included (OPC UA).

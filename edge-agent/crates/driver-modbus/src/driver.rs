@@ -148,9 +148,12 @@ impl Driver {
                 return self.finish(client, bus, heard).await;
             }
             if let Some(order) = self.writes.as_mut().and_then(WriteQueue::try_next) {
+                let begun = self.clock.now();
                 sleep(pause).await;
                 pause = self.pauses.between_requests;
-                if let Err(stop) = self.write(client, order).await {
+                let written = self.write(client, order).await;
+                self.count_busy(begun);
+                if let Err(stop) = written {
                     return stop;
                 }
             }
@@ -158,10 +161,13 @@ impl Driver {
             self.count_due(bus);
             match turn {
                 Turn::Ask(enquiry) => {
+                    let begun = self.clock.now();
                     sleep(pause).await;
                     pause = self.pauses.between_requests;
                     after_read = self.pauses.after_read;
-                    match self.ask(client, bus, &enquiry).await {
+                    let answer = self.ask(client, bus, &enquiry).await;
+                    self.count_busy(begun);
+                    match answer {
                         Ok(what) => heard = what,
                         Err(stop) => return stop,
                     }
@@ -169,10 +175,13 @@ impl Driver {
                 Turn::Wait(_) if after_read == AfterRead::Close => return Stop::Idle,
                 Turn::Wait(until) => {
                     let wait = until.since(self.clock.now());
-                    if let Some(order) = self.wait(wait).await
-                        && let Err(stop) = self.write(client, order).await
-                    {
-                        return stop;
+                    if let Some(order) = self.wait(wait).await {
+                        let begun = self.clock.now();
+                        let written = self.write(client, order).await;
+                        self.count_busy(begun);
+                        if let Err(stop) = written {
+                            return stop;
+                        }
                     }
                 }
             }
@@ -296,6 +305,13 @@ impl Driver {
             }
             Err(error) => Err(Stop::Failed(error)),
         }
+    }
+
+    /// The line was taken since `begun`, whoever it was for.
+    fn count_busy(&self, begun: Monotonic) {
+        let micros = self.clock.now().since(begun).as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        self.stations.iter().for_each(|station| station.counters.busy_us.add(micros));
     }
 
     fn count_due(&self, bus: &mut Bus) {

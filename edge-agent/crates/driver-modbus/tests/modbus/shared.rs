@@ -48,6 +48,24 @@ async fn b2_healthy_units_behind_one_address_keep_nine_polls_of_ten_beside_five_
 }
 
 #[tokio::test]
+async fn units_that_share_a_bus_show_the_same_time_taken_and_silence_takes_it_too() {
+    let server = Scripted::start(|_, asked| match asked.unit {
+        1 => Reply::Send(asked.answer()),
+        _ => Reply::Silence,
+    })
+    .await;
+    let begun = Instant::now();
+    let mut machines =
+        Running::start_all(vec![unit(server.address, 1, 200, 50), unit(server.address, 2, 200, 50)]);
+    machines[1].until_counted("two probes", |c| c.polls_failed.timeout.get() >= 2).await;
+    let counters: Vec<_> = machines.iter().map(|m| Arc::clone(&m.counters)).collect();
+    machines.remove(0).stop().await;
+    let busy: Vec<_> = counters.iter().map(|c| Duration::from_micros(c.busy_us.get())).collect();
+    assert_eq!(busy[0], busy[1]);
+    assert!(busy[0] >= Duration::from_millis(400) && busy[0] < begun.elapsed(), "{busy:?}");
+}
+
+#[tokio::test]
 async fn b3_the_same_unit_id_at_two_addresses_is_two_machines() {
     let alive = Scripted::start(|_, asked| Reply::Send(asked.answer())).await;
     let dead = Scripted::start(|_, _| Reply::Silence).await;
