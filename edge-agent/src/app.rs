@@ -197,7 +197,8 @@ fn spawn_drivers(
         let known = snapshots.remove(&machine.id).unwrap_or_default();
         place.restore(&known);
         let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone(), &known)?;
-        let sink = Box::new(Sink::new(engine, Arc::clone(place), recorder.inbox(), clock));
+        let sink =
+            Box::new(Sink::new(engine, Arc::clone(place), recorder.inbox(), machine.change_filter(), clock));
         tracing::debug!(machine.id = %machine.id, bus = place.bus.as_deref(), "a machine to be read");
         let (id, counters, stop) = (machine.id.clone(), Arc::clone(&place.counters), stop.clone());
         match machine.connection.clone() {

@@ -128,5 +128,12 @@ fn write_volume(out: &mut dyn Write, physics: &Physics) -> std::io::Result<()> {
         volume.disk_bytes_per_day / 1e6,
         volume.buffer_bytes_max >> 20,
         volume.buffer_days
-    )
+    )?;
+    match volume.tags_recorded_on_change {
+        0 => Ok(()),
+        tags => writeln!(
+            out,
+            "these figures are upper bounds: {tags} tags are recorded on change and at their heartbeat only\n"
+        ),
+    }
 }

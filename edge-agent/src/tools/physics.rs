@@ -5,8 +5,8 @@
 //!   and silences at that baud rate, and [`REQUEST_ASSUMED`] for the machine; a configured
 //!   pause between requests is added. What lies behind an RTU gateway is not known;
 //! * a sample takes [`BYTES_PER_SAMPLE`] in a compressed batch, on disk and on the wire alike;
-//! * every value that is read is recorded; an OPC UA value changes in every sampling interval, so
-//!   its figures are upper bounds.
+//! * every value that is read is recorded, and an OPC UA value changes in every sampling interval:
+//!   the figures of OPC UA machines and of tags with `report` are upper bounds.
 //!
 //! The worst case of an alarm: the value changes just after it was read, so a whole poll interval
 //! passes; the other requests of the connection go first; the answer takes the whole time-out; and
@@ -112,6 +112,7 @@ pub(crate) struct AlarmPlan {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Volume {
+    /// What is read; an upper bound of what is recorded.
     pub samples_per_second: f64,
     pub samples_per_day: f64,
     pub disk_bytes_per_day: f64,
@@ -119,6 +120,9 @@ pub(crate) struct Volume {
     pub buffer_bytes_max: u64,
     /// How long the uplink may be away before the oldest samples have to go.
     pub buffer_days: f64,
+    /// Tags that are recorded on change and at their heartbeat only: with them the figures are upper
+    /// bounds.
+    pub tags_recorded_on_change: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -170,7 +174,7 @@ pub(crate) fn compute(config: &AgentConfig) -> Physics {
             bytes_per_sample: BYTES_PER_SAMPLE,
             decision_ms: millis(DECISION),
         },
-        volume: volume(machines.iter().map(|m| m.samples_per_second).sum(), config.buffer.bytes_max),
+        volume: volume(machines.iter().map(|m| m.samples_per_second).sum(), config),
         connections,
         machines,
         alarms,
@@ -330,7 +334,9 @@ fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, cycle: Duration) ->
     sensed + DECISION
 }
 
-fn volume(samples_per_second: f64, buffer_bytes_max: u64) -> Volume {
+fn volume(samples_per_second: f64, config: &AgentConfig) -> Volume {
+    let buffer_bytes_max = config.buffer.bytes_max;
+    let tags = config.machines.iter().flat_map(|m| &m.tags);
     let samples_per_day = samples_per_second * DAY_S;
     let bytes_per_day = samples_per_day * BYTES_PER_SAMPLE;
     Volume {
@@ -340,6 +346,7 @@ fn volume(samples_per_second: f64, buffer_bytes_max: u64) -> Volume {
         wire_bytes_per_day: bytes_per_day,
         buffer_bytes_max,
         buffer_days: number(buffer_bytes_max) / bytes_per_day.max(1.0),
+        tags_recorded_on_change: tags.filter(|t| t.report.is_some()).count(),
     }
 }
 

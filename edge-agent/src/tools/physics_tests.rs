@@ -115,6 +115,17 @@ fn samples_become_bytes_and_days() {
 }
 
 #[test]
+fn with_tags_recorded_on_change_the_volume_is_called_an_upper_bound() {
+    let text = PRESS.replace("format = \"u32\"", "format = \"u32\"\nreport = { heartbeat_s = 30 }");
+    let physics = computed(&[&text]);
+    assert_eq!(physics.volume.tags_recorded_on_change, 1);
+    assert!((physics.volume.samples_per_second - 6.0).abs() < 1e-9, "what is read stays the same");
+    let said = crate::tools::check::text(&physics);
+    assert!(said.contains("upper bounds: 1 tags are recorded on change"), "{said}");
+    assert!(!crate::tools::check::text(&computed(&[PRESS])).contains("upper bounds"));
+}
+
+#[test]
 fn f1_an_impossible_cycle_time_is_an_error_for_all_machines_of_a_line_together() {
     let scattered = |id: &str| {
         let tags: String =

@@ -56,6 +56,11 @@ pub struct DriverCounters {
     /// Samples that a usable answer or a notification brought, whatever their quality. Those that only
     /// report a failed request or a lost link do not count.
     pub acquired_samples: Counter,
+    /// Samples that were not recorded, because nothing had changed (report by exception). Alarms and the
+    /// status saw them.
+    pub withheld_samples: Counter,
+    /// Samples recorded in addition: values that stand unchanged, stated again at their heartbeat.
+    pub restated_samples: Counter,
     /// Requests with a usable answer.
     pub polls_ok: Counter,
     /// Requests without.

@@ -16,6 +16,7 @@ mod error;
 mod exception;
 mod modbus;
 mod node;
+mod on_change;
 mod opcua;
 mod plan;
 mod reading;
@@ -35,6 +36,7 @@ pub use modbus::{
     Byte, ModbusTag, ModbusTagParameters, RegisterFormat, RegisterTable, ValueRange, WordOrder,
 };
 pub use node::{Namespace, NodeIdentifier, NodeReference};
+pub use on_change::{Absence, ChangeFilter, OnChange};
 pub use opcua::{
     AcquisitionMode, Deadband, OpcUaConnection, OpcUaItem, OpcUaSecurity, OpcUaUser, SecurityMode,
     SecurityPolicy, ServerTrust,

@@ -117,6 +117,12 @@ impl ValueRange {
         }
     }
 
+    /// From its lower to its upper end.
+    #[must_use]
+    pub fn span(self) -> f64 {
+        self.high - self.low
+    }
+
     pub(crate) fn contains(self, number: f64) -> bool {
         (self.low..=self.high).contains(&number)
     }

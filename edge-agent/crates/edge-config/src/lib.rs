@@ -9,6 +9,7 @@ mod machine;
 mod modbus;
 mod opcua;
 mod problem;
+mod report;
 mod section;
 
 use std::collections::HashMap;

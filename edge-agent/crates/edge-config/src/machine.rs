@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use acquisition::{ModbusConnection, ModbusTag, OpcUaConnection, OpcUaItem};
+use acquisition::{
+    Absence, ChangeFilter, ModbusConnection, ModbusTag, OnChange, OpcUaConnection, OpcUaItem, ValueRange,
+};
 use plant_model::{AlarmDefinition, AlarmKind, AlarmPriority, DataType, MachineId, TagDefinition, TagId};
 use protocol::TagRole;
 
 use crate::agent::check_version;
 use crate::modbus::{self, Carrier};
 use crate::opcua;
+use crate::report;
 use crate::section::Section;
 
 /// A machine, ready to be read.
@@ -64,19 +67,43 @@ impl Connection {
     }
 }
 
+impl MachineConfig {
+    /// Decides what of the machine's readings is recorded.
+    #[must_use]
+    pub fn change_filter(&self) -> ChangeFilter {
+        let absence = match &self.connection {
+            Connection::Modbus(_) => Absence::Unmeasured,
+            Connection::OpcUa(_) => Absence::Unchanged,
+        };
+        ChangeFilter::new(self.tags.iter().map(|tag| tag.report), absence)
+    }
+}
+
 /// A tag of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TagConfig {
     /// What it is.
     pub definition: TagDefinition,
     /// What it means to people.
     pub role: TagRole,
+    /// When its readings are recorded; `None`: all are.
+    pub report: Option<OnChange>,
 }
 
 /// Where a tag is read from.
 enum Source {
     Modbus(ModbusTag),
     OpcUa(OpcUaItem),
+}
+
+impl Source {
+    /// Where the values lie in normal service, if that is known here.
+    fn range(&self) -> Option<ValueRange> {
+        match self {
+            Self::Modbus(tag) => tag.parameters().range,
+            Self::OpcUa(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -176,10 +203,13 @@ fn tag(section: &mut Section<'_>, protocol: Protocol) -> Option<(TagConfig, Sour
         Protocol::Modbus(_) => modbus::register(section, data_type).map(Source::Modbus),
         Protocol::OpcUa => opcua::item(section, data_type).map(Source::OpcUa),
     };
-    let id = id?;
+    // Known even where the rest of the tag is not.
+    let _ = section.has("report");
+    let (id, data_type, source) = (id?, data_type?, source?);
+    let report = report::on_change(section, data_type, source.range());
     let name = name.unwrap_or(id.as_str()).to_owned();
-    let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type: data_type? };
-    Some((TagConfig { definition, role }, source?))
+    let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type };
+    Some((TagConfig { definition, role, report }, source))
 }
 
 const KINDS: [(&str, AlarmKind); 4] = [

@@ -356,3 +356,40 @@ fn a_tag_with_an_alarm_is_marked_and_has_no_deadband() {
     let errors = load(folder.0.path()).expect_err("a late alarm").to_string();
     assert!(errors.contains("speed has an alarm"), "{errors}");
 }
+
+/// The oil temperature of the press with one more key.
+fn oil_with(line: &str) -> String {
+    MODBUS.replace("scale = 0.1", &format!("scale = 0.1\n{line}"))
+}
+
+#[test]
+fn report_by_exception_is_off_unless_asked_for() {
+    let read = |line: &str| {
+        read_machine(&PathBuf::from("m.toml"), &oil_with(line)).expect("good").tags.remove(0).report
+    };
+    let rule = |deadband, heartbeat_s| {
+        acquisition::OnChange::new(deadband, std::time::Duration::from_secs(heartbeat_s)).expect("valid")
+    };
+    assert_eq!(read(""), None);
+    assert_eq!(read("report = { absolute = 0.5, heartbeat_s = 30 }"), Some(rule(0.5, 30)));
+    assert_eq!(read("report = { heartbeat_s = 600 }"), Some(rule(0.0, 600)));
+    assert_eq!(read("range = [0, 150]\nreport = { percent = 2 }"), Some(rule(3.0, 60)));
+}
+
+#[test]
+fn a_report_that_cannot_be_meant_is_refused() {
+    for (line, key, message) in [
+        ("report = { percent = 1 }", "tags[0].report.percent", "has no range"),
+        ("report = { absolute = 0 }", "tags[0].report.absolute", "more than zero"),
+        ("range = [0, 1]\nreport = { percent = 101 }", "tags[0].report.percent", "at most 100"),
+        ("report = { absolute = 1, percent = 1 }", "tags[0].report.percent", "leave one out"),
+        ("report = { heartbeat_s = 0 }", "tags[0].report.heartbeat_s", "1 to 86400"),
+        ("report = { heart_beat_s = 9 }", "tags[0].report.heart_beat_s", "did you mean \"heartbeat_s\""),
+    ] {
+        let error = one_error(&oil_with(line));
+        assert!(error.key == key && error.message.contains(message), "{error}");
+    }
+    let text = OPCUA.replace("data_type = \"float\"", "data_type = \"text\"\nreport = { absolute = 1 }");
+    let error = one_error(&text);
+    assert!(error.message.contains("a text has no deadband"), "{error}");
+}
