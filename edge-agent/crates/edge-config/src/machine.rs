@@ -7,7 +7,9 @@ use std::time::Duration;
 use acquisition::{
     Absence, ChangeFilter, ModbusConnection, ModbusTag, OnChange, OpcUaConnection, OpcUaItem, ValueRange,
 };
-use plant_model::{AlarmDefinition, AlarmKind, AlarmPriority, DataType, MachineId, TagDefinition, TagId};
+use plant_model::{
+    AlarmDefinition, AlarmKind, AlarmPriority, DataType, Enumeration, MachineId, TagDefinition, TagId,
+};
 use protocol::TagRole;
 
 use crate::agent::check_version;
@@ -204,12 +206,33 @@ fn tag(section: &mut Section<'_>, protocol: Protocol) -> Option<(TagConfig, Sour
         Protocol::OpcUa => opcua::item(section, data_type).map(Source::OpcUa),
     };
     // Known even where the rest of the tag is not.
-    let _ = section.has("report");
+    let _ = (section.has("report"), section.has("enumeration"));
     let (id, data_type, source) = (id?, data_type?, source?);
+    let enumeration = enumeration(section, data_type);
     let report = report::on_change(section, data_type, source.range());
     let name = name.unwrap_or(id.as_str()).to_owned();
-    let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type };
+    let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type, enumeration: enumeration? };
     Some((TagConfig { definition, role, report }, source))
+}
+
+/// Reads `enumeration = { 0 = "stopped", 1 = "running" }`; empty if it is not there.
+fn enumeration(section: &mut Section<'_>, data_type: DataType) -> Option<Enumeration> {
+    const KEY: &str = "enumeration";
+    let names = section.numbered_texts(KEY)?;
+    let allowed = match data_type {
+        DataType::Int => i64::MIN..=i64::MAX,
+        DataType::Bool => 0..=1,
+        DataType::Float | DataType::Text if names.is_empty() => return Some(Enumeration::default()),
+        DataType::Float | DataType::Text => {
+            section.problem(KEY, format!("a {} has no names; use data_type int or bool", data_type.name()));
+            return None;
+        }
+    };
+    if let Some((number, _)) = names.iter().find(|(number, _)| !allowed.contains(number)) {
+        section.problem(KEY, format!("{number} is no value of a bool; 0 (false) and 1 (true) are allowed"));
+        return None;
+    }
+    Enumeration::new(names).map_err(|error| section.problem(KEY, error.to_string())).ok()
 }
 
 const KINDS: [(&str, AlarmKind); 4] = [

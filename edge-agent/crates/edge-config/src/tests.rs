@@ -393,3 +393,34 @@ fn a_report_that_cannot_be_meant_is_refused() {
     let error = one_error(&text);
     assert!(error.message.contains("a text has no deadband"), "{error}");
 }
+
+#[test]
+fn numbers_can_have_names_which_the_catalogue_carries() {
+    let text = MODBUS
+        .replace("role = \"state\"", "enumeration = { 10 = \"held\", 0 = \"stopped\", -1 = \"fault\" }");
+    let machine = read_machine(&PathBuf::from("m.toml"), &text).expect("good");
+    let names: Vec<_> = machine.tags[1].definition.enumeration.iter().collect();
+    assert_eq!(names, [(-1, "fault"), (0, "stopped"), (10, "held")]);
+    assert_eq!(machine.tags[0].definition.enumeration.iter().count(), 0);
+    let text = OPCUA.replace("\"float\"", "\"bool\"\nenumeration = { 0 = \"open\", 1 = \"shut\" }");
+    let machine = read_machine(&PathBuf::from("m.toml"), &text).expect("good");
+    assert_eq!(machine.tags[0].definition.enumeration.iter().count(), 2);
+}
+
+#[test]
+fn names_that_cannot_be_meant_are_refused() {
+    let long = "x".repeat(65);
+    let many: Vec<_> = (0..65).map(|n| format!("{n} = \"n{n}\"")).collect();
+    for (data_type, names, message) in [
+        ("int", "{ one = \"running\" }".to_owned(), "a table of names such as"),
+        ("int", "{ 1 = 2 }".to_owned(), "a table of names such as"),
+        ("int", format!("{{ 1 = \"{long}\" }}"), "65 characters: use 1 to 64"),
+        ("int", format!("{{ {} }}", many.join(", ")), "65 names are too many"),
+        ("bool", "{ 2 = \"ajar\" }".to_owned(), "2 is no value of a bool"),
+        ("float", "{ 1 = \"x\" }".to_owned(), "a float has no names"),
+    ] {
+        let text = OPCUA.replace("\"float\"", &format!("\"{data_type}\"\nenumeration = {names}"));
+        let error = one_error(&text);
+        assert!(error.key == "tags[0].enumeration" && error.message.contains(message), "{error}");
+    }
+}

@@ -14,6 +14,6 @@ mod value;
 pub use alarm::{AlarmDefinition, AlarmKind, AlarmPriority, AlarmState, AlarmTransition, TransitionCause};
 pub use id::{AlarmId, GatewayId, IdError, MachineId, SiteId, TagId, TenantId};
 pub use sample::Sample;
-pub use tag::{DataType, TagDefinition};
+pub use tag::{DataType, Enumeration, EnumerationError, TagDefinition};
 pub use time::{Monotonic, Timestamp, TimestampError};
 pub use value::{Quality, QualityClass, Value};
