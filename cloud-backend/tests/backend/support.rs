@@ -11,8 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plant_model::{
-    AlarmId, AlarmPriority, AlarmState, AlarmTransition, DataType, Enumeration, MachineId, Quality, Sample, TagDefinition,
-    TagId, Timestamp, TransitionCause, Value,
+    AlarmId, AlarmPriority, AlarmState, AlarmTransition, DataType, Enumeration, MachineId, Quality, Sample,
+    TagDefinition, TagId, Timestamp, TransitionCause, Value,
 };
 use protocol::{
     Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, CumulativeAck, Epoch, Hello, Live,
