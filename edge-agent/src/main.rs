@@ -2,6 +2,7 @@
 
 mod app;
 mod board;
+mod bus_load;
 mod cli;
 mod outbox;
 mod page;
