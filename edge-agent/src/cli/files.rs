@@ -28,8 +28,11 @@ pub(crate) struct WatchArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArguments {
-    /// The list: CSV in UTF-8.
-    pub csv: PathBuf,
+    /// The list: .xlsx, .xlsm or .ods by its name, else CSV in UTF-8.
+    pub list: PathBuf,
+    /// The sheet of the workbook; the first if it is not named.
+    #[arg(long)]
+    pub sheet: Option<String>,
     /// The machine file, with its connection; it is written only if all of it is good.
     #[arg(long)]
     pub machine: PathBuf,

@@ -3,6 +3,7 @@
 mod files;
 pub(crate) mod modbus;
 mod opcua;
+mod write;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use service_kit::telemetry::LogFormat;
@@ -10,14 +11,16 @@ use service_kit::telemetry::LogFormat;
 pub(crate) use files::{
     CheckArguments, DiagArguments, GenerateArguments, ImportArguments, RunArguments, WatchArguments,
 };
-pub(crate) use modbus::{ReadModbusArguments, ScanModbusArguments};
+pub(crate) use modbus::{ReadModbusArguments, ScanModbusArguments, ScanSerialArguments};
 pub(crate) use opcua::{BrowseOpcUaArguments, DoctorOpcUaArguments, ReadOpcUaArguments};
+pub(crate) use write::{WriteModbusArguments, WriteOptions, WriteTagArguments};
 
 /// Reads the machines of a factory floor, decides alarms on the spot, buffers every sample in SQLite
 /// and delivers it to the cloud backend exactly once.
 ///
-/// Exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong command line; 3 nothing found (scan: no
-/// unit answered, read --expect: nothing fits); 78 wrong configuration.
+/// Exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong command line; 3 nothing found (scan: nobody
+/// answered, read --expect: nothing fits) or not confirmed (write: the machine reads something else);
+/// 78 wrong configuration.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub(crate) struct Cli {
@@ -41,6 +44,12 @@ pub(crate) enum Command {
     /// Read a few values from a machine and show them in every type and byte order.
     #[command(subcommand)]
     Read(ReadCommand),
+    /// Write one value into a machine, after it was shown and confirmed, and read it back.
+    ///
+    /// Exit codes: 0 the machine reads what was written; 1 nothing was written; 3 it was sent, and the
+    /// machine reads something else or nobody knows.
+    #[command(subcommand)]
+    Write(WriteCommand),
     /// Find out who answers behind an address.
     #[command(subcommand)]
     Scan(ScanCommand),
@@ -52,13 +61,13 @@ pub(crate) enum Command {
     Doctor(DoctorCommand),
     /// Show the newest values of a running agent as a live table: machine, tag, value, quality, age.
     Watch(WatchArguments),
-    /// Add the tags of a CSV list to a machine file.
+    /// Add the tags of a list in CSV, Excel or LibreOffice to a machine file.
     ///
     /// The first line names the columns, in any order: id, name, unit, data_type (bool, int, float,
     /// text), role (state, headline); for Modbus holding_register, input_register, coil or
-    /// discrete_input (zero-based), format, bit, registers, word_order, scale, offset,
-    /// poll_interval_ms; for OPC UA node_id. Empty cells are left out. Comma, semicolon or tab
-    /// separate columns. All mistakes are told at once, with their lines (exit code 78).
+    /// discrete_input (zero-based), format, bit, byte, registers, word_order, scale, offset,
+    /// poll_interval_ms; for OPC UA node_id. Empty cells are left out. In CSV comma, semicolon or tab
+    /// separate columns. All mistakes are told at once, with their lines or rows (exit code 78).
     Import(ImportArguments),
     /// Write one .tar.gz for support: version, configuration without secrets, check, status, log.
     Diag(DiagArguments),
@@ -68,31 +77,55 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReadCommand {
-    /// Read registers over Modbus TCP.
+    /// Read registers over Modbus TCP, RTU in a TCP stream, or RTU on a serial line.
     Modbus(ReadModbusArguments),
-    /// Read one node of an OPC UA server without protection, as an anonymous user.
+    /// Read one node of an OPC UA server.
     Opcua(ReadOpcUaArguments),
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum WriteCommand {
+    /// Write a coil or holding registers. Shows the old value and what will be written, registers
+    /// included, and asks.
+    ///
+    /// Exit codes: 0 the machine reads what was written; 1 nothing was written; 3 it was sent, and the
+    /// machine reads something else or nobody knows.
+    Modbus(Box<WriteModbusArguments>),
+    /// Write a tag of a Modbus machine; connection and format are taken from the configuration. Shows the
+    /// old value and what will be written, registers included, and asks.
+    ///
+    /// Exit codes: 0 the machine reads what was written; 1 nothing was written; 3 it was sent, and the
+    /// machine reads something else or nobody knows; 78 wrong configuration.
+    Tag(WriteTagArguments),
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum BrowseCommand {
-    /// List the nodes of an OPC UA server as they are found, without protection and as an anonymous
-    /// user. Ctrl-C ends early. Exit code 3 if there is none.
+    /// List the nodes of an OPC UA server as they are found. Ctrl-C ends early. Exit code 3 if there is
+    /// none.
     Opcua(BrowseOpcUaArguments),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DoctorCommand {
     /// Show the endpoints of an OPC UA server, their protection, and what is wrong with its
-    /// certificates, with the fix.
+    /// certificates, with the fix; with a protection, user or machine, also try to open a session. Exit
+    /// code 1 if that fails, 3 if the server has no endpoint.
     Opcua(DoctorOpcUaArguments),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScanCommand {
-    /// Ask every unit id of a Modbus TCP address: which answer, which function codes, how fast, and how
-    /// many registers at once. Ctrl-C ends early and prints what is known.
+    /// Ask every unit id of a Modbus address or serial line: which answer, which function codes, how
+    /// fast, and how many registers at once. Ctrl-C ends early and prints what is known.
     Modbus(ScanModbusArguments),
+    /// List the serial devices; with --device, find the bit rate and parity at which somebody answers,
+    /// as ready configuration. Ctrl-C ends early and prints what is known.
+    ///
+    /// Every setting is tried with one short request for each unit id; an exception is an answer, too.
+    /// Nobody else may use the line meanwhile: stop the agent, if it does. Exit code 3 if there is no
+    /// device, or nobody answers.
+    Serial(ScanSerialArguments),
 }
 
 /// How log lines look.
