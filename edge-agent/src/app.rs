@@ -64,6 +64,11 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let snapshots = snapshots(store.alarms()?);
     let recorder = Recorder::start(store, move || clock.wall())?;
     let board = board(&config.machines, &numbers);
+    for rate in &config.raised {
+        let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
+        tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
+            interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
+    }
     let stop_drivers = CancellationToken::new();
     let drivers = spawn_drivers(sense, config, &board, &recorder, snapshots, clock, &stop_drivers)?;
     let heartbeat = spawn_heartbeat(sense, clock);

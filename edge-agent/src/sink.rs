@@ -84,7 +84,7 @@ impl Sink {
             .restate(now, |tag, sample| standing.extend(board.series(tag).map(|series| (series, sample))));
         if !standing.is_empty() {
             board.counters.restated_samples.add(standing.len() as u64);
-            self.inbox.push_samples(standing.into_iter());
+            self.inbox.push_samples(standing);
         }
     }
 }

@@ -1,35 +1,23 @@
 //! What a configuration will do to the machines, the buffer and the line, before it goes live.
 //!
-//! Assumptions, stated in the report:
-//! * a Modbus request takes [`REQUEST_ASSUMED`]; on a serial line it takes as long as its characters
-//!   and silences at that baud rate, and [`REQUEST_ASSUMED`] for the machine; a configured
-//!   pause between requests is added. What lies behind an RTU gateway is not known;
+//! How long requests take and how late an alarm can be is computed where the agent does it, too
+//! ([`acquisition::raise_rates`] and its neighbours). Assumed here, and stated in the report:
 //! * a sample takes [`BYTES_PER_SAMPLE`] in a compressed batch, on disk and on the wire alike;
 //! * every value that is read is recorded, and an OPC UA value changes in every sampling interval:
 //!   the figures of OPC UA machines and of tags with `report` are upper bounds.
-//!
-//! The worst case of an alarm: the value changes just after it was read, so a whole poll interval
-//! passes; the other requests of the connection go first; the answer takes the whole time-out; and
-//! deciding takes [`DECISION`]. For a subscription: sampling and publishing interval, and deciding. An
-//! `on_delay` is asked for and does not count.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use acquisition::{ModbusAddress, ModbusConnection, ModbusTag, OpcUaConnection, PollBlock, RegisterFormat};
-use edge_config::{AgentConfig, Connection, MachineConfig, Problem};
+use acquisition::{
+    DECISION, ModbusConnection, ModbusTag, OpcUaConnection, REQUEST_ASSUMED, RegisterFormat, TagIndex,
+};
+use edge_config::{AgentConfig, Connection, MachineConfig, Problem, RaisedRate};
 use plant_model::AlarmDefinition;
 use serde::Serialize;
 
-/// What a request to a Modbus TCP machine takes unless measured: a plant network's round trip of 1 ms
-/// and the scan cycle of a small controller.
-const REQUEST_ASSUMED: Duration = Duration::from_millis(5);
-
 /// What a sample costs in a batch, header and indexes included.
 const BYTES_PER_SAMPLE: f64 = 2.5;
-
-/// From the answer to the decision, wake-up of the task included.
-const DECISION: Duration = Duration::from_millis(10);
 
 const DAY_S: f64 = 86_400.0;
 
@@ -42,6 +30,7 @@ pub(crate) struct Physics {
     pub connections: Vec<ConnectionPlan>,
     pub machines: Vec<MachinePlan>,
     pub alarms: Vec<AlarmPlan>,
+    pub raised: Vec<RaisedPlan>,
     pub volume: Volume,
     pub findings: Vec<Finding>,
 }
@@ -65,6 +54,8 @@ pub(crate) struct ConnectionPlan {
     pub cycle_ms: f64,
     /// The share of time in which a request is under way.
     pub utilisation: f64,
+    /// Answers that take longer make values uncertain: the shortest soft deadline of its units.
+    pub soft_deadline_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,6 +99,15 @@ pub(crate) struct AlarmPlan {
     pub on_delay_ms: u64,
     pub budget_ms: u64,
     pub is_within_budget: bool,
+}
+
+/// Tags that are read more often than configured, because alarms watch them.
+#[derive(Debug, Serialize)]
+pub(crate) struct RaisedPlan {
+    pub machine: String,
+    pub tags: Vec<String>,
+    pub configured_ms: u64,
+    pub interval_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -175,10 +175,20 @@ pub(crate) fn compute(config: &AgentConfig) -> Physics {
             decision_ms: millis(DECISION),
         },
         volume: volume(machines.iter().map(|m| m.samples_per_second).sum(), config),
+        raised: config.raised.iter().map(raised).collect(),
         connections,
         machines,
         alarms,
         findings,
+    }
+}
+
+fn raised(rate: &RaisedRate) -> RaisedPlan {
+    RaisedPlan {
+        machine: rate.machine.to_string(),
+        tags: rate.tags.iter().map(ToString::to_string).collect(),
+        configured_ms: whole_millis(rate.configured),
+        interval_ms: whole_millis(rate.interval),
     }
 }
 
@@ -212,6 +222,7 @@ fn connections(machines: &[MachineConfig]) -> Vec<ConnectionPlan> {
             subscription: None,
             cycle_ms: 0.0,
             utilisation: 0.0,
+            soft_deadline_ms: None,
         });
         plan.machines.push(machine.id.to_string());
         match &machine.connection {
@@ -232,13 +243,15 @@ fn address(machine: &MachineConfig) -> String {
 
 impl ConnectionPlan {
     fn add_requests(&mut self, machine: &MachineConfig, connection: &ModbusConnection) {
+        self.cycle_ms += millis(connection.cycle());
+        self.utilisation += connection.utilisation();
+        let soft = connection.quirks().soft_deadline.map(whole_millis);
+        self.soft_deadline_ms = self.soft_deadline_ms.into_iter().chain(soft).min();
         for block in connection.blocks() {
-            let time = request_time(connection, block);
+            let time = connection.request_time(block);
             let tag = |tag: &acquisition::TagIndex| {
                 machine.tags.get(tag.as_usize()).map(|t| t.definition.id.to_string())
             };
-            self.cycle_ms += millis(time);
-            self.utilisation += time.as_secs_f64() / block.poll_interval.as_secs_f64();
             self.requests.push(RequestPlan {
                 machine: machine.id.to_string(),
                 unit_id: connection.unit_id(),
@@ -251,23 +264,6 @@ impl ConnectionPlan {
             });
         }
     }
-}
-
-/// How long the line is taken by one request.
-fn request_time(connection: &ModbusConnection, block: &PollBlock) -> Duration {
-    let travel = match connection.address() {
-        ModbusAddress::Tcp { .. } | ModbusAddress::RtuOverTcp { .. } => Duration::ZERO,
-        ModbusAddress::Rtu(line) => {
-            let data = if block.table.is_bits() {
-                u32::from(block.quantity).div_ceil(8)
-            } else {
-                u32::from(block.quantity) * 2
-            };
-            // A request has 8 characters, an answer 5 and its data.
-            line.duration_of(8 + 5 + data) + line.frame_gap() * 2
-        }
-    };
-    travel + REQUEST_ASSUMED + connection.quirks().pause_between_requests
 }
 
 fn subscription(connection: &OpcUaConnection) -> SubscriptionPlan {
@@ -320,18 +316,14 @@ fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Durat
 }
 
 fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, cycle: Duration) -> Duration {
-    let sensed = match &machine.connection {
+    match &machine.connection {
         Connection::Modbus(connection) => {
-            let position = machine.tags.iter().position(|t| t.definition.id == alarm.tag);
-            let reads = |b: &&PollBlock| b.tags.iter().any(|t| Some(t.as_usize()) == position);
-            let block = connection.blocks().iter().find(reads);
-            let (interval, own) = block
-                .map_or((Duration::ZERO, Duration::ZERO), |b| (b.poll_interval, request_time(connection, b)));
-            interval + cycle.saturating_sub(own) + connection.timeout()
+            let mut tags = (0..).map(TagIndex).zip(&machine.tags);
+            let tag = tags.find(|(_, t)| t.definition.id == alarm.tag);
+            tag.map_or(Duration::ZERO, |(tag, _)| connection.alarm_latency(tag, cycle))
         }
-        Connection::OpcUa(connection) => connection.sampling_interval() + connection.publishing_interval(),
-    };
-    sensed + DECISION
+        Connection::OpcUa(connection) => connection.alarm_latency(),
+    }
 }
 
 fn volume(samples_per_second: f64, config: &AgentConfig) -> Volume {

@@ -99,6 +99,16 @@ fn the_worst_case_of_an_alarm_is_poll_waiting_time_out_and_decision() {
 }
 
 #[test]
+fn a_rate_that_alarms_need_is_raised_and_said_and_the_alarm_is_in_time() {
+    let physics = computed(&[&PRESS.replace("poll_interval_ms = 200", "poll_interval_ms = 2000")]);
+    assert_eq!(physics.connections[0].requests[0].poll_interval_ms, 280);
+    assert_eq!(physics.alarms[0].latency_ms_max, 495);
+    let said = crate::tools::check::text(&physics);
+    assert!(said.contains("raised: press: oil acquired every 280 ms, not every 2000 ms"), "{said}");
+    assert!(computed(&[PRESS]).raised.is_empty());
+}
+
+#[test]
 fn a_late_alarm_is_a_warning_at_its_line_and_its_on_delay_does_not_count() {
     let physics = computed(&[LATHE]);
     assert_eq!((physics.alarms[0].latency_ms_max, physics.alarms[0].on_delay_ms), (910, 3_000));

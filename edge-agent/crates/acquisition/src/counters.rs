@@ -76,6 +76,9 @@ pub struct DriverCounters {
     /// request, to its answer or the end of waiting. Machines that share a connection count the same;
     /// the growth within a time, divided by it, is the utilisation of their bus (Modbus).
     pub busy_us: Counter,
+    /// Answers that came after the soft deadline, when their tags were uncertain already, and were used
+    /// (Modbus).
+    pub late_answers: Counter,
     /// Answers that came after their request had been given up, and were thrown away (Modbus).
     pub stale_frames_dropped: Counter,
     /// Notifications received, keep-alives included (OPC UA).

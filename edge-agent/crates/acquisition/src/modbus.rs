@@ -310,6 +310,12 @@ impl ModbusTag {
         Ok(Self { parameters, scaling })
     }
 
+    /// The tag, read at an interval that was checked before.
+    pub(crate) fn with_poll_interval(&self, poll_interval: Duration) -> Self {
+        let parameters = ModbusTagParameters { poll_interval, ..self.parameters.clone() };
+        Self { parameters, ..self.clone() }
+    }
+
     /// The parameters it was made from.
     #[must_use]
     pub const fn parameters(&self) -> &ModbusTagParameters {

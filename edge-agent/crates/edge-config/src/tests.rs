@@ -424,3 +424,39 @@ fn names_that_cannot_be_meant_are_refused() {
         assert!(error.key == "tags[0].enumeration" && error.message.contains(message), "{error}");
     }
 }
+
+#[test]
+fn tags_with_alarms_are_read_as_often_as_the_budget_needs_and_no_others() {
+    let slow = MODBUS
+        .replace("timeout_ms = 500", "timeout_ms = 200")
+        .replace("interval_ms = 200", "interval_ms = 900");
+    let alarm = "\n[[alarms]]\nid = \"fast\"\ntag = \"speed\"\nkind = \"high\"\nlimit = 1\nmessage = \"m\"\n";
+    let lathe = OPCUA.replace(":4840\"", ":4840\"\nsampling_interval_ms = 2000") + alarm;
+    let folder = Folder::new(AGENT, &[("a.toml", &slow), ("b.toml", &lathe)]);
+    let config = load(folder.0.path()).expect("good");
+    let told: Vec<_> = config
+        .raised
+        .iter()
+        .map(|r| (r.machine.as_str(), r.tags[0].as_str(), r.configured.as_millis(), r.interval.as_millis()))
+        .collect();
+    assert_eq!(told, [("press-1", "oil_temperature", 900, 280), ("lathe-1", "speed", 2_000, 390)]);
+    let Connection::Modbus(press) = &config.machines[0].connection else { panic!("Modbus") };
+    let intervals: Vec<_> = press.blocks().iter().map(|b| b.poll_interval.as_millis()).collect();
+    assert_eq!(intervals, [280, 1_000]);
+    let Connection::OpcUa(lathe) = &config.machines[1].connection else { panic!("OPC UA") };
+    assert_eq!(lathe.sampling_interval().as_millis(), 390);
+    let relaxed = AGENT.replace("[uplink]", "alarm_latency_budget_ms = 5000\n[uplink]");
+    let config = load(Folder::new(&relaxed, &[("a.toml", &slow), ("b.toml", OPCUA)]).0.path()).expect("good");
+    assert_eq!(config.raised, []);
+}
+
+#[test]
+fn a_soft_deadline_comes_before_the_time_out_or_is_refused() {
+    let with =
+        |ms: u32| MODBUS.replace("timeout_ms = 500", &format!("timeout_ms = 500\nsoft_deadline_ms = {ms}"));
+    let machine = read_machine(&PathBuf::from("m.toml"), &with(300)).expect("good");
+    let Connection::Modbus(press) = &machine.connection else { panic!("Modbus") };
+    assert_eq!(press.quirks().soft_deadline.map(|d| d.as_millis()), Some(300));
+    let error = one_error(&with(500));
+    assert!(error.key == "modbus_tcp.soft_deadline_ms" && error.message.contains("which is 500"), "{error}");
+}
