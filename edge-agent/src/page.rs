@@ -6,8 +6,8 @@ use crate::status::{Bus, Machine, Status};
 use crate::view::{AlarmView, Class, MachineView, TagView, age};
 
 const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:1rem;color:#222;background:#fff}\
-table{border-collapse:collapse;margin:.3rem 0 1.2rem}th,td{padding:.15rem .7rem .15rem 0;text-align:left}\
-th,td{border-bottom:1px solid #9996}.n{text-align:right}.uncertain{color:#8a5a00}.bad{color:#b3121d}\
+table{border-collapse:collapse;margin:.3rem 0 1.2rem;display:block;overflow-x:auto}th,td{padding:.15rem .7rem .15rem 0;text-align:left}\
+th,td{border-bottom:1px solid #9996}.n{text-align:right}.n,.w{white-space:nowrap}.l{min-width:9rem}.uncertain{color:#8a5a00}.bad{color:#b3121d}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}.uncertain{color:#e5b454}\
 .bad{color:#ff7b7b}}";
 
@@ -131,8 +131,8 @@ fn connections(out: &mut String, machines: &[Machine]) {
         push(
             out,
             format_args!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+                "<tr><td class=\"w\">{}</td><td class=\"w\">{}</td><td class=\"l\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"l\">{}</td></tr>",
                 escaped(&m.id),
                 m.protocol,
                 state(m.link_up, "up", &m.link_reason),
@@ -155,7 +155,7 @@ fn remarks(machine: &Machine) -> String {
             machine.doubtful_source_times
         ));
     }
-    if !machine.last_error.is_empty() {
+    if !machine.last_error.is_empty() && machine.last_error != machine.link_reason {
         remarks.push(format!("last error: {}", machine.last_error));
     }
     remarks.join("; ")

@@ -152,15 +152,20 @@ fn shown(value: &serde_json::Value) -> String {
     match value {
         Json::Null => "-".to_owned(),
         Json::String(text) => text.clone(),
-        Json::Number(number) => {
-            // Four decimals are enough to look at; the exact number is in the JSON.
-            number.as_i64().map_or_else(
-                || number.as_f64().map_or_else(|| number.to_string(), |x| format!("{:.4}", x)),
-                |i| i.to_string(),
-            )
-        }
+        Json::Number(number) => number.as_i64().map_or_else(
+            || number.as_f64().map_or_else(|| number.to_string(), four_decimals),
+            |i| i.to_string(),
+        ),
         Json::Bool(_) | Json::Array(_) | Json::Object(_) => value.to_string(),
     }
+}
+
+/// Enough to look at; the exact number is in the JSON.
+fn four_decimals(number: f64) -> String {
+    if number != 0.0 && number.abs() < 1e-4 {
+        return format!("{number:.3e}");
+    }
+    format!("{number:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// How old a value is, in the unit that fits.
@@ -199,6 +204,12 @@ mod tests {
         let back: MachineView =
             serde_json::from_value(serde_json::to_value(&view).expect("JSON")).expect("back");
         assert_eq!(back, view, "watch reads what the interface writes");
+    }
+
+    #[test]
+    fn numbers_have_the_decimals_that_say_something() {
+        let numbers = [34.0, 10.5, 0.1 + 0.2, 1e-9, 1_000.0, -0.25].map(|x| shown(&serde_json::json!(x)));
+        assert_eq!(numbers, ["34", "10.5", "0.3", "1.000e-9", "1000", "-0.25"]);
     }
 
     #[test]

@@ -235,10 +235,8 @@ mod tests {
     fn parsed(arguments: &str) -> Result<ModbusAddress, String> {
         let line = format!("edge-agent read modbus --register 0 {arguments}");
         let cli = Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())?;
-        match cli.command {
-            Command::Read(ReadCommand::Modbus(arguments)) => Ok(arguments.target.address()),
-            other => panic!("{other:?}"),
-        }
+        let Command::Read(ReadCommand::Modbus(arguments)) = cli.command else { panic!("another command") };
+        Ok(arguments.target.address())
     }
 
     #[test]

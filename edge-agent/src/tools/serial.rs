@@ -233,7 +233,10 @@ fn write_devices(out: &mut dyn Write, paint: Paint, found: &Devices) -> std::io:
         table.row([Cell::from(&device.device), (&device.kernel_name).into(), state]);
     }
     table.write(out, paint)?;
-    writeln!(out, "\nnext: edge-agent scan serial --device {}", found.devices[0].device)
+    match found.devices.iter().find(|d| d.problem.is_none()) {
+        Some(ready) => writeln!(out, "\nnext: edge-agent scan serial --device {}", ready.device),
+        None => Ok(()),
+    }
 }
 
 fn write_sweep(out: &mut dyn Write, paint: Paint, sweep: &Sweep) -> std::io::Result<()> {

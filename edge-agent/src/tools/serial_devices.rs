@@ -93,17 +93,28 @@ fn is_serial(path: &Path) -> bool {
 /// Asks for the rights without opening it: to open a line moves its control signals.
 fn problem(path: &Path) -> Option<String> {
     let error = access(path, AccessFlags::R_OK | AccessFlags::W_OK).err()?;
-    let group = std::fs::metadata(path).ok().and_then(|m| Group::from_gid(Gid::from_raw(m.gid())).ok()?);
     let user = User::from_uid(getuid()).ok().flatten();
     let user = user.map_or_else(|| getuid().to_string(), |user| user.name);
-    Some(explained(error, &user, &group.map_or_else(|| "dialout".to_owned(), |group| group.name)))
+    Some(explained(error, &user, helpful_group(path).as_deref()))
 }
 
-fn explained(error: Errno, user: &str, group: &str) -> String {
-    if matches!(error, Errno::EACCES | Errno::EPERM) {
-        return format!("{user} may not use it: sudo usermod -aG {group} {user}, then sign in again");
+/// The group whose members may use it, unless they may do everything else as well.
+fn helpful_group(path: &Path) -> Option<String> {
+    let file = std::fs::metadata(path).ok()?;
+    let group = Group::from_gid(Gid::from_raw(file.gid())).ok()??;
+    (file.mode() & 0o060 == 0o060 && file.gid() != 0).then_some(group.name)
+}
+
+fn explained(error: Errno, user: &str, group: Option<&str>) -> String {
+    if !matches!(error, Errno::EACCES | Errno::EPERM) {
+        return error.desc().to_owned();
     }
-    error.desc().to_owned()
+    match group {
+        Some(group) => format!("{user} may not use it: sudo usermod -aG {group} {user}, then sign in again"),
+        None => format!(
+            "{user} may not use it, and no group does: a udev rule with GROUP=\"dialout\", MODE=\"0660\" gives it to one"
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +151,9 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_told_with_the_command_that_gives_it() {
-        let told = explained(Errno::EACCES, "alice", "dialout");
+        let told = explained(Errno::EACCES, "alice", Some("dialout"));
         assert_eq!(told, "alice may not use it: sudo usermod -aG dialout alice, then sign in again");
+        let told = explained(Errno::EACCES, "alice", None);
+        assert!(told.contains("udev rule") && !told.contains("usermod"), "never into the group root: {told}");
     }
 }

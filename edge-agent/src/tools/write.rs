@@ -186,7 +186,7 @@ fn log(report: &Report) {
         register = target.register,
         new = report.new.value.as_deref(),
         outcome = ?report.outcome,
-        "a value was written to a machine by hand"
+        "a write to a machine by hand"
     );
 }
 
@@ -301,7 +301,7 @@ fn contents(report: &Report) -> Table {
     };
     row("old", report.old.as_ref());
     row("new", Some(&report.new));
-    if report.outcome != Outcome::Begun {
+    if !matches!(report.outcome, Outcome::Begun | Outcome::Refused) {
         row("read back", report.read_back.as_ref());
     }
     table

@@ -8,10 +8,9 @@ use crate::cli::{Cli, Command, WriteCommand};
 fn arguments(port: u16, rest: &str) -> Box<WriteModbusArguments> {
     use clap::Parser as _;
     let line = format!("edge-agent write modbus --host 127.0.0.1 --port {port} {rest}");
-    match Cli::try_parse_from(line.split_whitespace()).expect("a command line").command {
-        Command::Write(WriteCommand::Modbus(arguments)) => arguments,
-        other => panic!("{other:?}"),
-    }
+    let cli = Cli::try_parse_from(line.split_whitespace()).expect("a command line");
+    let Command::Write(WriteCommand::Modbus(arguments)) = cli.command else { panic!("another command") };
+    arguments
 }
 
 fn order(port: u16, rest: &str) -> Order {

@@ -74,7 +74,7 @@ async fn a_script_must_say_yes_and_its_write_is_in_journal_and_log() {
     let ended = run(&machine.arguments("--value 23.1 --yes --json")).await;
     assert_eq!((ended.code, machine.held()), (0, 231), "{ended:?}");
     assert_eq!(ended.json()["read_back"]["value"], "23.1");
-    assert!(ended.err.contains("written to a machine by hand"), "{ended:?}");
+    assert!(ended.err.contains("a write to a machine by hand"), "{ended:?}");
     let journal = std::fs::read_to_string(machine.folder.path().join("writes.jsonl")).expect("there");
     let outcomes: Vec<serde_json::Value> = journal
         .lines()
