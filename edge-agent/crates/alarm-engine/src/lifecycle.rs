@@ -106,12 +106,16 @@ impl Lifecycle {
                 self.shelf_ends_at = None;
                 self.step(TransitionCause::Unshelved, |flags| flags.shelved_until = None)
             }
-            AlarmCommand::TakeOutOfService { .. } => {
-                self.step(TransitionCause::TakenOutOfService, |flags| flags.out_of_service = true)
+            AlarmCommand::TakeOutOfService { review_at } => {
+                self.step(TransitionCause::TakenOutOfService, |flags| {
+                    flags.out_of_service = true;
+                    flags.review_at = review_at;
+                })
             }
-            AlarmCommand::ReturnToService => {
-                self.step(TransitionCause::ReturnedToService, |flags| flags.out_of_service = false)
-            }
+            AlarmCommand::ReturnToService => self.step(TransitionCause::ReturnedToService, |flags| {
+                flags.out_of_service = false;
+                flags.review_at = None;
+            }),
         })
     }
 

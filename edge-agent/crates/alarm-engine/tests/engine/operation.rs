@@ -123,7 +123,9 @@ fn d3_out_of_service_hides_the_alarm_until_somebody_returns_it() {
     let review_at = Some(bench.wall().plus(seconds(60)));
     bench.value(81.0).does("a", AlarmCommand::TakeOutOfService { review_at }).wait(86_400_000);
     assert_eq!(bench.state("a"), "OOSRV");
+    assert_eq!(bench.tape.last().map(|t| t.flags.review_at), Some(review_at));
     bench.does("a", AlarmCommand::ReturnToService);
+    assert_eq!(bench.tape.last().map(|t| t.flags.review_at), Some(None));
     assert_eq!(bench.state("a"), "UNACK");
 }
 

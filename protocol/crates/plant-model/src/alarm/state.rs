@@ -112,6 +112,8 @@ pub struct AlarmFlags {
     pub suppressed: bool,
     /// Hidden by a person while it is being worked on.
     pub out_of_service: bool,
+    /// When somebody must look whether it is still to be out of service. Nothing moves then.
+    pub review_at: Option<Timestamp>,
 }
 
 impl AlarmFlags {
@@ -123,6 +125,7 @@ impl AlarmFlags {
         shelved_until: None,
         suppressed: false,
         out_of_service: false,
+        review_at: None,
     };
 
     /// The state that people see.
