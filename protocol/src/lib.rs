@@ -10,6 +10,7 @@ mod catalogue;
 mod columns;
 mod container;
 mod control;
+mod definition;
 mod diagnostic;
 mod error;
 mod journal;
