@@ -306,6 +306,8 @@ pub(crate) struct Live {
     pub latest: Option<Columns>,
     #[prost(message, repeated, tag = "3")]
     pub links: Vec<Link>,
+    #[prost(message, repeated, tag = "4")]
+    pub transitions: Vec<Transition>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -316,4 +318,44 @@ pub(crate) struct Link {
     pub up: bool,
     #[prost(string, tag = "3")]
     pub reason: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Command {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, tag = "2")]
+    pub machine: String,
+    #[prost(string, tag = "3")]
+    pub alarm: String,
+    #[prost(uint64, tag = "4")]
+    pub occurrence: u64,
+    #[prost(string, tag = "5")]
+    pub verb: String,
+    #[prost(uint64, tag = "6")]
+    pub shelve_ms: u64,
+    #[prost(sint64, optional, tag = "7")]
+    pub review_at_us: Option<i64>,
+    #[prost(string, tag = "8")]
+    pub actor: String,
+    #[prost(string, tag = "9")]
+    pub comment: String,
+    #[prost(sint64, tag = "10")]
+    pub issued_at_us: i64,
+    #[prost(sint64, tag = "11")]
+    pub expires_at_us: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CommandResult {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, tag = "2")]
+    pub outcome: String,
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    #[prost(bool, tag = "4")]
+    pub repeated: bool,
+    #[prost(sint64, tag = "5")]
+    pub decided_at_us: i64,
 }

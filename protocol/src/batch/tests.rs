@@ -300,6 +300,7 @@ fn control_messages_come_back() {
             up: false,
             reason: "refused".into(),
         }],
+        transitions: vec![raised()],
     };
     assert_eq!(Live::decode(&live.encode()), Ok(live));
 }
