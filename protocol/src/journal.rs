@@ -11,13 +11,6 @@ use crate::limits::{ACTOR_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::wire::any_value::Kind;
 use crate::{DecodeError, wire};
 
-const ACTIVE: u32 = 1;
-const UNACKNOWLEDGED: u32 = 2;
-const LATCHED: u32 = 4;
-const SUPPRESSED: u32 = 8;
-const OUT_OF_SERVICE: u32 = 16;
-const KNOWN: u32 = ACTIVE | UNACKNOWLEDGED | LATCHED | SUPPRESSED | OUT_OF_SERVICE;
-
 pub(crate) fn to_wire(t: &AlarmTransition) -> wire::Transition {
     wire::Transition {
         machine: t.machine.to_string(),
@@ -33,7 +26,7 @@ pub(crate) fn to_wire(t: &AlarmTransition) -> wire::Transition {
         value_at_us: t.value_at.micros(),
         decided_at_us: t.decided_at.micros(),
         message: t.message.clone(),
-        flags: Some(flags_to_bits(&t.flags)),
+        flags: Some(t.flags.bits()),
         shelved_until_us: t.flags.shelved_until.map(Timestamp::micros),
         review_at_us: t.flags.review_at.map(Timestamp::micros),
         no_limit: t.limit.is_none(),
@@ -67,33 +60,12 @@ pub(crate) fn from_wire(t: wire::Transition) -> Result<AlarmTransition, DecodeEr
     })
 }
 
-fn flags_to_bits(flags: &AlarmFlags) -> u32 {
-    [
-        (ACTIVE, flags.active),
-        (UNACKNOWLEDGED, !flags.acknowledged),
-        (LATCHED, flags.latched),
-        (SUPPRESSED, flags.suppressed),
-        (OUT_OF_SERVICE, flags.out_of_service),
-    ]
-    .into_iter()
-    .filter(|(_, set)| *set)
-    .fold(0, |bits, (bit, _)| bits | bit)
-}
-
 fn flags_from_wire(t: &wire::Transition, to: AlarmState) -> Result<AlarmFlags, DecodeError> {
     let Some(bits) = t.flags else { return Ok(AlarmFlags::of_state(to)) };
-    if bits & !KNOWN != 0 {
-        return Err(DecodeError::field("flags", format!("{bits:#x} has bits that are not known")));
-    }
-    let flags = AlarmFlags {
-        active: bits & ACTIVE != 0,
-        acknowledged: bits & UNACKNOWLEDGED == 0,
-        latched: bits & LATCHED != 0,
-        shelved_until: t.shelved_until_us.map(Timestamp::from_micros),
-        suppressed: bits & SUPPRESSED != 0,
-        out_of_service: bits & OUT_OF_SERVICE != 0,
-        review_at: t.review_at_us.map(Timestamp::from_micros),
-    };
+    let time = |micros: Option<i64>| micros.map(Timestamp::from_micros);
+    let flags = AlarmFlags::from_bits(bits, time(t.shelved_until_us), time(t.review_at_us));
+    let unknown = || DecodeError::field("flags", format!("{bits:#x} has bits that are not known"));
+    let flags = flags.ok_or_else(unknown)?;
     if flags.state() != to {
         let detail =
             format!("{bits:#x} is the state {}, and `to` is {}", flags.state().mnemonic(), to.mnemonic());

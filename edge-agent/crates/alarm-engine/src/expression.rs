@@ -22,7 +22,7 @@ mod lexer;
 mod parser;
 mod program;
 
-use plant_model::TagId;
+use plant_model::{AlarmCondition, AlarmDefinition, Setpoint, TagId};
 use thiserror::Error;
 
 pub(crate) use program::Program;
@@ -92,6 +92,23 @@ impl Expression {
     #[must_use]
     pub fn tags(&self) -> &[TagId] {
         &self.tags
+    }
+
+    /// The tags that decide an alarm, each once: those of its condition and of its gate. An expression
+    /// that cannot be read names none.
+    #[must_use]
+    pub fn tags_of(definition: &AlarmDefinition) -> Vec<TagId> {
+        let condition = &definition.condition;
+        let mut tags: Vec<TagId> = condition.tag().into_iter().cloned().collect();
+        if let AlarmCondition::Deviation { from: Setpoint::Tag(tag), .. } = condition {
+            tags.push(tag.clone());
+        }
+        let text = if let AlarmCondition::Expression { text } = condition { Some(text) } else { None };
+        let expressions = text.into_iter().chain(&definition.suppress_while);
+        tags.extend(expressions.filter_map(|text| Self::parse(text).ok()).flat_map(|parsed| parsed.tags));
+        tags.sort_unstable();
+        tags.dedup();
+        tags
     }
 
     /// The program over positions in a tag list.

@@ -1,6 +1,8 @@
 //! One alarm: its condition, its gate, the delay that runs and its life.
 
-use plant_model::{AlarmDefinition, AlarmFlags, Monotonic, TagId, Timestamp, Value};
+use std::time::Duration;
+
+use plant_model::{AlarmDefinition, AlarmFlags, AlarmState, Monotonic, TagId, Timestamp, Value};
 
 use crate::EngineError;
 use crate::condition::{self, Condition, Trigger, Verdict};
@@ -134,11 +136,14 @@ impl Rule {
     /// than it may last whatever that clock says now.
     pub(crate) fn restore(&mut self, kept: &AlarmSnapshot, now: Monotonic, wall: Timestamp) {
         let left = |until: Timestamp| until.since(wall).min(self.definition.shelve_max);
+        // Nobody may have noted how long it was quiet already: then it keeps quiet once more in full.
+        let quiet = |full: Duration| now.plus(kept.re_alarm_in.unwrap_or(full).min(full));
+        let is_quiet = kept.flags.state() == AlarmState::Acknowledged;
         self.life = Lifecycle {
             flags: kept.flags,
             occurrence: kept.occurrence,
             shelf_ends_at: kept.flags.shelved_until.map(|until| now.plus(left(until))),
-            re_alarm_at: kept.re_alarm_in.map(|left| now.plus(left)),
+            re_alarm_at: self.definition.re_alarm.filter(|_| is_quiet).map(quiet),
         };
         self.delay = kept.delay_passed.map_or(Delay::Idle, |passed| Delay::Resting { passed });
         // A delay that was running says that the process had already changed sides.

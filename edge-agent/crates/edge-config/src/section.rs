@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use plant_model::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -202,6 +203,16 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// One value or several in brackets: truth values, whole numbers and texts.
+    pub(crate) fn values(&mut self, key: &'static str) -> Option<Vec<Value>> {
+        self.typed(key, "true, false, a whole number, a text, or several of them in brackets", |v| {
+            match v.as_array() {
+                Some(array) => array.iter().map(|one| value_of(one.get_ref())).collect(),
+                None => Some(vec![value_of(v)?]),
+            }
+        })
+    }
+
     /// A finite number that must be there.
     pub(crate) fn required_number(&mut self, key: &'static str) -> Option<f64> {
         let found = self.number(key);
@@ -292,6 +303,13 @@ fn number_of(value: &DeValue<'_>) -> Option<f64> {
         (None, _) => return None,
     };
     text.replace('_', "").parse().ok()
+}
+
+fn value_of(value: &DeValue<'_>) -> Option<Value> {
+    let whole =
+        |n: &toml::de::DeInteger<'_>| i64::from_str_radix(&n.as_str().replace('_', ""), n.radix()).ok();
+    let number = || value.as_integer().and_then(whole).map(Value::Int);
+    value.as_bool().map(Value::Bool).or_else(number).or_else(|| value.as_str().map(|t| Value::Text(t.into())))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

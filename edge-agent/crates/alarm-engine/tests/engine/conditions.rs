@@ -1,6 +1,6 @@
 //! When the process is abnormal.
 
-use alarm_engine::{AlarmEngine, Link};
+use alarm_engine::{AlarmEngine, Expression, Link};
 use plant_model::TransitionCause::{Raised, ReturnedToNormal};
 use plant_model::*;
 
@@ -107,6 +107,16 @@ fn a_discrete_value_is_off_normal_by_value_or_by_bit() {
         bench.set("word", Value::Int(word));
         assert_eq!(bench.state("bit"), state, "{word}");
     }
+}
+
+#[test]
+fn an_alarm_tells_all_tags_that_decide_it() {
+    let from = Setpoint::Tag(tag("u"));
+    let deviation = define("a", AlarmCondition::Deviation { tag: tag("t"), from, limit: 1.0, deadband: 0.0 });
+    let gated = AlarmDefinition { suppress_while: Some("state == 1 or t > 3".into()), ..deviation };
+    assert_eq!(Expression::tags_of(&gated), ["state", "t", "u"].map(tag));
+    assert_eq!(Expression::tags_of(&expression("b", "word < 3")), [tag("word")]);
+    assert_eq!(Expression::tags_of(&define("c", AlarmCondition::Communication)), []);
 }
 
 fn off_normal(name: &str, normal: NormalState) -> AlarmCondition {

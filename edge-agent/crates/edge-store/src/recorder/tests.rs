@@ -1,4 +1,6 @@
-use plant_model::{AlarmId, AlarmPriority, AlarmState, MachineId, Quality, TagId, TransitionCause, Value};
+use plant_model::{
+    AlarmFlags, AlarmId, AlarmPriority, AlarmState, MachineId, Quality, TagId, TransitionCause, Value,
+};
 use protocol::Batch;
 
 use super::*;
@@ -17,17 +19,21 @@ fn transition() -> AlarmTransition {
     AlarmTransition {
         machine: MachineId::new("m").expect("valid"),
         alarm: AlarmId::new("a").expect("valid"),
-        tag: TagId::new("t").expect("valid"),
+        tag: Some(TagId::new("t").expect("valid")),
         occurrence: 1,
         from: AlarmState::Normal,
         to: AlarmState::Unacknowledged,
         cause: TransitionCause::Raised,
         priority: AlarmPriority::Low,
-        value: Value::Int(1),
-        limit: 0.0,
+        value: Some(Value::Int(1)),
+        limit: None,
+        deadband: 0.0,
         value_at: NOW,
         decided_at: NOW,
         message: String::new(),
+        first_out: false,
+        flags: AlarmFlags::of_state(AlarmState::Unacknowledged),
+        operation: None,
     }
 }
 

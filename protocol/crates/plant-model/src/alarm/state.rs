@@ -149,6 +149,37 @@ impl AlarmFlags {
         }
     }
 
+    /// The flags without the instants as bits, as they travel and are stored: 1 active,
+    /// 2 unacknowledged, 4 latched, 8 suppressed, 16 out of service.
+    #[must_use]
+    pub const fn bits(&self) -> u32 {
+        (self.active as u32)
+            | (!self.acknowledged as u32) << 1
+            | (self.latched as u32) << 2
+            | (self.suppressed as u32) << 3
+            | (self.out_of_service as u32) << 4
+    }
+
+    /// The inverse of [`Self::bits`], with the instants; `None` if there is a bit that means nothing.
+    #[must_use]
+    pub fn from_bits(
+        bits: u32,
+        shelved_until: Option<Timestamp>,
+        review_at: Option<Timestamp>,
+    ) -> Option<Self> {
+        let is_set = |bit: u32| bits & bit != 0;
+        let flags = Self {
+            active: is_set(1),
+            acknowledged: !is_set(2),
+            latched: is_set(4),
+            shelved_until,
+            suppressed: is_set(8),
+            out_of_service: is_set(16),
+            review_at,
+        };
+        (flags.bits() == bits).then_some(flags)
+    }
+
     /// Flags that have the given state, as far as the state tells: of a shelved alarm the end is not
     /// known, of a hidden one nothing that is hidden.
     #[must_use]
@@ -182,8 +213,11 @@ mod tests {
     fn every_state_finds_its_way_back_from_mnemonic_and_flags() {
         for state in AlarmState::ALL {
             assert_eq!(AlarmState::from_mnemonic(state.mnemonic()), Some(state));
-            assert_eq!(AlarmFlags::of_state(state).state(), state);
+            let flags = AlarmFlags::of_state(state);
+            assert_eq!(flags.state(), state);
+            assert_eq!(AlarmFlags::from_bits(flags.bits(), flags.shelved_until, None), Some(flags));
         }
+        assert_eq!(AlarmFlags::from_bits(32, None, None), None);
         assert_eq!(AlarmState::from_mnemonic("A"), None);
     }
 
