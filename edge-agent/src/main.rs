@@ -1,8 +1,13 @@
 //! `edge-agent`: the agent on a gateway.
 
+mod alarms;
 mod app;
 mod board;
 mod cli;
+mod commands;
+mod lane;
+mod latency;
+mod operate;
 mod outbox;
 mod page;
 mod sink;

@@ -16,9 +16,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use acquisition::{ModbusAddress, ModbusConnection, ModbusTag, OpcUaConnection, PollBlock, RegisterFormat};
+use acquisition::{
+    ModbusAddress, ModbusConnection, ModbusTag, OpcUaConnection, PollBlock, RegisterFormat, TagIndex,
+};
+use alarm_engine::Expression;
 use edge_config::{AgentConfig, Connection, MachineConfig, Problem};
-use plant_model::AlarmDefinition;
+use plant_model::{AlarmDefinition, TagId};
 use serde::Serialize;
 
 /// What a request to a Modbus TCP machine takes unless measured: a plant network's round trip of 1 ms
@@ -305,7 +308,7 @@ fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Durat
         AlarmPlan {
             machine: machine.id.to_string(),
             alarm: alarm.id.to_string(),
-            tag: alarm.tag.to_string(),
+            tag: Expression::tags_of(alarm).iter().map(TagId::as_str).collect::<Vec<_>>().join(", "),
             latency_ms_max: whole_millis(latency),
             on_delay_ms: whole_millis(alarm.on_delay),
             budget_ms: whole_millis(budget),
@@ -318,12 +321,15 @@ fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Durat
 fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, cycle: Duration) -> Duration {
     let sensed = match &machine.connection {
         Connection::Modbus(connection) => {
-            let position = machine.tags.iter().position(|t| t.definition.id == alarm.tag);
-            let reads = |b: &&PollBlock| b.tags.iter().any(|t| Some(t.as_usize()) == position);
-            let block = connection.blocks().iter().find(reads);
-            let (interval, own) = block
-                .map_or((Duration::ZERO, Duration::ZERO), |b| (b.poll_interval, request_time(connection, b)));
-            interval + cycle.saturating_sub(own) + connection.timeout()
+            // The slowest of the tags that decide it.
+            let tags = Expression::tags_of(alarm);
+            let decides = |t: &TagIndex| {
+                machine.tags.get(t.as_usize()).is_some_and(|t| tags.contains(&t.definition.id))
+            };
+            let reads = |b: &&PollBlock| b.tags.iter().any(decides);
+            let wait = |b: &PollBlock| b.poll_interval + cycle.saturating_sub(request_time(connection, b));
+            let slowest = connection.blocks().iter().filter(reads).map(wait).max();
+            slowest.unwrap_or(cycle) + connection.timeout()
         }
         Connection::OpcUa(connection) => connection.sampling_interval() + connection.publishing_interval(),
     };

@@ -39,8 +39,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use inbox::SampleInbox;
-pub use recorder::{Recorder, RecorderCounters, StoreClient};
+pub use inbox::{Decided, SampleInbox};
+pub use recorder::{OnAlarms, Recorder, RecorderCounters, StoreClient};
 pub use store::{EdgeStore, Opened, StoredAlarm, StoredBatch};
 
 /// How the buffer behaves.

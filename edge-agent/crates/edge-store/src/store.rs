@@ -327,10 +327,12 @@ fn remember_alarms(
 /// A row of the alarms; `None` for an id that no longer parses, which belongs to a definition that no
 /// longer exists.
 fn stored_alarm(row: &Row<'_>) -> rusqlite::Result<Option<StoredAlarm>> {
-    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
+    let time =
+        |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
     let (machine, alarm): (String, String) = (row.get(0)?, row.get(1)?);
     let flags = AlarmFlags::from_bits(row.get(3)?, time(4)?, time(5)?);
-    let (Ok(machine), Ok(alarm), Some(flags)) = (MachineId::new(&machine), AlarmId::new(&alarm), flags) else {
+    let (Ok(machine), Ok(alarm), Some(flags)) = (MachineId::new(&machine), AlarmId::new(&alarm), flags)
+    else {
         return Ok(None);
     };
     let occurrence = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);

@@ -169,8 +169,7 @@ fn alarms_of_a_file_of_the_first_layout_keep_their_state() {
     let alarms = open(&settings).alarms().expect("reads");
     let kept = |state| AlarmFlags::of_state(state);
     let found: Vec<_> = alarms.iter().map(|a| (a.alarm.as_str(), a.occurrence, a.flags)).collect();
-    let expected =
-        [("a", 7, kept(AlarmState::Unacknowledged)), ("b", 8, kept(AlarmState::Normal))];
+    let expected = [("a", 7, kept(AlarmState::Unacknowledged)), ("b", 8, kept(AlarmState::Normal))];
     assert_eq!(found, expected);
 }
 
