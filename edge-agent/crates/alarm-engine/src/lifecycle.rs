@@ -69,6 +69,7 @@ impl Lifecycle {
             return Some(self.step(TransitionCause::ShelveExpired, |flags| flags.shelved_until = None));
         }
         if self.re_alarm_at.is_some_and(|at| at <= now) {
+            self.occurrence += 1;
             return Some(self.step(TransitionCause::ReAlarmed, |flags| flags.acknowledged = false));
         }
         None
