@@ -72,6 +72,11 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let lane = Arc::new(FastLane::default());
     let floor =
         Floor { sense, config, board: &board, recorder: &recorder, lane: &lane, latency: &latency, clock };
+    for rate in &config.raised {
+        let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
+        tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
+            interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
+    }
     let stop_drivers = CancellationToken::new();
     let (drivers, desk) = floor.spawn(snapshots, &stop_drivers)?;
     let heartbeat = spawn_heartbeat(sense, clock);
@@ -224,7 +229,9 @@ impl Floor<'_> {
             let alarms = Arc::new(self.alarms(machine, place, &known)?);
             let keeper = keep(Arc::clone(&alarms), desk.open(machine.id.clone()), stop.clone());
             tasks.spawn_on(keeper, self.sense.handle());
-            let sink = Box::new(Sink::new(alarms, Arc::clone(place), self.recorder.inbox()));
+            let (inbox, filter) = (self.recorder.inbox(), machine.change_filter());
+            let sink = Box::new(Sink::new(alarms, Arc::clone(place), inbox, filter, self.clock));
+            tracing::debug!(machine.id = %machine.id, bus = place.bus.as_deref(), "a machine to be read");
             let (id, counters) = (machine.id.clone(), Arc::clone(&place.counters));
             match machine.connection.clone() {
                 Connection::Modbus(connection) => {

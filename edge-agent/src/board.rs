@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use acquisition::{DriverCounters, LinkState, TagIndex};
 use alarm_engine::Snapshot;
-use edge_config::MachineConfig;
+use edge_config::{Connection, MachineConfig};
 use plant_model::{
     AlarmDefinition, AlarmId, AlarmState, AlarmTransition, MachineId, Sample, TagDefinition, Timestamp,
     TransitionCause, Value,
@@ -19,6 +19,9 @@ pub(crate) struct MachineBoard {
     pub id: MachineId,
     pub name: String,
     pub protocol: &'static str,
+    /// The bus it is on, as people know it; machines on the same bus share its time. `None` where a
+    /// machine has a session of its own.
+    pub bus: Option<String>,
     pub counters: Arc<DriverCounters>,
     pub tags: Vec<TagDefinition>,
     alarms: Vec<AlarmDefinition>,
@@ -58,6 +61,7 @@ impl MachineBoard {
             id: machine.id.clone(),
             name: machine.name.clone(),
             protocol: machine.connection.protocol(),
+            bus: bus(&machine.connection),
             counters: Arc::default(),
             tags: machine.tags.iter().map(|t| t.definition.clone()).collect(),
             alarms: machine.alarms.clone(),
@@ -165,6 +169,13 @@ impl MachineBoard {
         let mut state = self.lock();
         let known: Vec<bool> = state.latest.iter().map(Option::is_some).collect();
         state.fresh = known;
+    }
+}
+
+fn bus(connection: &Connection) -> Option<String> {
+    match connection {
+        Connection::Modbus(connection) => Some(connection.address().to_string()),
+        Connection::OpcUa(_) => None,
     }
 }
 

@@ -8,14 +8,17 @@ use plant_model::{AlarmDefinition, AlarmState};
 
 use crate::board::{MachineBoard, Standing};
 use crate::operate::Page;
-use crate::status::{Machine, Status};
-use crate::view::{AlarmView, Class, MachineView, TagView, age, shown};
+use crate::status::{Bus, Machine, Status};
+use crate::view::{AlarmView, Class, MachineView, TagView, age};
 
 const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:1rem;color:#222;background:#fff}\
-table{border-collapse:collapse;margin:.3rem 0 1.2rem}th,td{padding:.15rem .7rem .15rem 0;text-align:left}\
-th,td{border-bottom:1px solid #9996}.n{text-align:right}.uncertain{color:#8a5a00}.bad{color:#b3121d}\
+table{border-collapse:collapse;margin:.3rem 0 1.2rem;display:block;overflow-x:auto}th,td{padding:.15rem .7rem .15rem 0;text-align:left}\
+th,td{border-bottom:1px solid #9996}.n{text-align:right}.n,.w{white-space:nowrap}.l{min-width:9rem}.uncertain{color:#8a5a00}.bad{color:#b3121d}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}.uncertain{color:#e5b454}\
 .bad{color:#ff7b7b}}";
+
+/// A bus that is taken for longer has no time left for a machine that falls silent.
+const BUSY_PERCENT: f64 = 80.0;
 
 /// Seconds between two views of the page.
 const REFRESH_S: u32 = 2;
@@ -38,6 +41,7 @@ pub(crate) fn render(status: &Status, machines: &[MachineView], operable: bool) 
     delivery(&mut out, status);
     alarms(&mut out, machines, operable);
     connections(&mut out, &status.machines);
+    buses(&mut out, &status.buses);
     for machine in machines {
         tags(&mut out, machine);
     }
@@ -152,13 +156,16 @@ fn delivery(out: &mut String, status: &Status) {
             "<h2>Buffer and uplink</h2><table>\
              <tr><th>uplink</th><td>{}</td></tr><tr><th>waiting for delivery</th><td>{} batches</td></tr>\
              <tr><th>buffer</th><td>{}, {} batches committed, {} failures</td></tr>\
-             <tr><th>samples</th><td>{} acquired, {} committed, {} dropped</td></tr></table>",
+             <tr><th>samples</th><td>{} acquired, {} withheld as unchanged, {} restated, \
+             {} committed, {} dropped</td></tr></table>",
             state(uplink.connected, "connected", &trouble),
             buffer.backlog_batches,
             state(!buffer.stalled, "commits", "cannot commit: check the disk"),
             buffer.batches_committed,
             buffer.commit_failures,
             samples.acquired,
+            samples.withheld,
+            samples.restated,
             samples.committed,
             samples.dropped
         ),
@@ -205,14 +212,14 @@ fn named(machine: &MachineView, alarm: &AlarmView, operable: bool) -> String {
 fn connections(out: &mut String, machines: &[Machine]) {
     out.push_str(
         "<h2>Connections</h2><table><tr><th>machine</th><th>protocol</th><th>link</th><th class=\"n\">polls</th>\
-         <th class=\"n\">failed</th><th class=\"n\">missed</th><th class=\"n\">connects</th><th>last error</th></tr>",
+         <th class=\"n\">failed</th><th class=\"n\">missed</th><th class=\"n\">connects</th><th>remarks</th></tr>",
     );
     for m in machines {
         push(
             out,
             format_args!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+                "<tr><td class=\"w\">{}</td><td class=\"w\">{}</td><td class=\"l\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"l\">{}</td></tr>",
                 escaped(&m.id),
                 m.protocol,
                 state(m.link_up, "up", &m.link_reason),
@@ -220,7 +227,41 @@ fn connections(out: &mut String, machines: &[Machine]) {
                 m.polls_failed,
                 m.missed_ticks,
                 m.connects,
-                escaped(&m.last_error)
+                escaped(&remarks(m))
+            ),
+        );
+    }
+    out.push_str("</table>");
+}
+
+fn remarks(machine: &Machine) -> String {
+    let mut remarks = Vec::new();
+    if machine.doubtful_source_times > 0 {
+        remarks.push(format!(
+            "{} with a doubtful source time: check the machine's clock",
+            machine.doubtful_source_times
+        ));
+    }
+    if !machine.last_error.is_empty() && machine.last_error != machine.link_reason {
+        remarks.push(format!("last error: {}", machine.last_error));
+    }
+    remarks.join("; ")
+}
+
+fn buses(out: &mut String, buses: &[Bus]) {
+    if buses.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Buses</h2><table><tr><th>bus</th><th class=\"n\">taken</th><th>machines</th></tr>");
+    for bus in buses {
+        let class = if bus.load.percent > BUSY_PERCENT { "n uncertain" } else { "n" };
+        push(
+            out,
+            format_args!(
+                "<tr><td>{}</td><td class=\"{class}\">{:.1} %</td><td>{}</td></tr>",
+                escaped(&bus.bus),
+                bus.load.percent,
+                escaped(&bus.machines.join(", "))
             ),
         );
     }
@@ -253,7 +294,7 @@ fn row(out: &mut String, tag: &TagView) {
         format_args!(
             "<tr><td>{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"{class}\">{}</td><td class=\"n\">{}</td></tr>",
             escaped(&tag.name),
-            escaped(&shown(&tag.value)),
+            escaped(&tag.shown()),
             escaped(&tag.unit),
             escaped(&tag.quality),
             age(tag.age_ms)

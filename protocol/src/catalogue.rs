@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use plant_model::{AlarmDefinition, DataType, MachineId, TagDefinition, TagId};
+use plant_model::{AlarmDefinition, DataType, Enumeration, MachineId, TagDefinition, TagId};
 
 use crate::journal::text;
 use crate::limits::{CATALOGUE_MACHINES_MAX, CATALOGUE_TAGS_MAX};
@@ -151,11 +151,17 @@ fn tag_to_wire(tag: &CatalogueTag) -> wire::Tag {
         unit: tag.definition.unit.clone(),
         data_type: tag.definition.data_type.name().to_owned(),
         role: tag.role.name().to_owned(),
+        enumeration: tag.definition.enumeration.iter().map(name_to_wire).collect(),
     }
+}
+
+fn name_to_wire((number, name): (i64, &str)) -> wire::EnumerationName {
+    wire::EnumerationName { number, name: name.to_owned() }
 }
 
 fn tag_from_wire(tag: wire::Tag) -> Result<CatalogueTag, DecodeError> {
     let known = |field, text: &str| DecodeError::field(field, format!("{text:?} is not known"));
+    let names = tag.enumeration.into_iter().map(|n| (n.number, n.name));
     Ok(CatalogueTag {
         series: SeriesId(tag.series),
         definition: TagDefinition {
@@ -164,6 +170,8 @@ fn tag_from_wire(tag: wire::Tag) -> Result<CatalogueTag, DecodeError> {
             unit: text("unit", tag.unit)?,
             data_type: DataType::from_name(&tag.data_type)
                 .ok_or_else(|| known("data_type", &tag.data_type))?,
+            enumeration: Enumeration::new(names)
+                .map_err(|error| DecodeError::field("enumeration", error.to_string()))?,
         },
         role: TagRole::from_name(&tag.role).unwrap_or(TagRole::Plain),
     })

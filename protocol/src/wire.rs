@@ -242,6 +242,16 @@ pub(crate) struct Tag {
     pub data_type: String,
     #[prost(string, tag = "6")]
     pub role: String,
+    #[prost(message, repeated, tag = "7")]
+    pub enumeration: Vec<EnumerationName>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct EnumerationName {
+    #[prost(sint64, tag = "1")]
+    pub number: i64,
+    #[prost(string, tag = "2")]
+    pub name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

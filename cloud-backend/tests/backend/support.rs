@@ -11,8 +11,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plant_model::{
-    AlarmId, AlarmPriority, AlarmState, AlarmTransition, DataType, MachineId, Quality, Sample, TagDefinition,
-    TagId, Timestamp, TransitionCause, Value,
+    AlarmId, AlarmPriority, AlarmState, AlarmTransition, DataType, Enumeration, MachineId, Quality, Sample,
+    TagDefinition, TagId, Timestamp, TransitionCause, Value,
 };
 use protocol::{
     Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, CumulativeAck, Epoch, Hello, Live,
@@ -431,6 +431,7 @@ pub(crate) fn catalogue() -> Vec<u8> {
         name: "Oil temperature".into(),
         unit: "°C".into(),
         data_type: DataType::Float,
+        enumeration: Enumeration::default(),
     };
     let machine = CatalogueMachine {
         id: MachineId::new("press-1").expect("valid"),

@@ -348,9 +348,14 @@ fn catalogue() -> Catalogue {
             name: id.to_owned(),
             unit: "Cel".into(),
             data_type: DataType::Float,
+            enumeration: Enumeration::default(),
         },
         role: TagRole::Headline,
     };
+    let names = [(0, "stopped"), (1, "running"), (-7, "gestört")].map(|(n, name)| (n, name.to_owned()));
+    let mut state = tag(2, "state");
+    state.definition.data_type = DataType::Int;
+    state.definition.enumeration = Enumeration::new(names).expect("valid");
     Catalogue {
         epoch: Epoch::from_u64(1),
         machines: vec![CatalogueMachine {
@@ -358,10 +363,32 @@ fn catalogue() -> Catalogue {
             name: "Press 1".into(),
             kind: "hydraulic-press".into(),
             protocol: "modbus-tcp".into(),
-            tags: vec![tag(1, "oil_temperature"), tag(2, "pressure")],
+            tags: vec![tag(1, "oil_temperature"), state],
             alarms: alarms(),
         }],
     }
+}
+
+/// `UPDATE_FIXTURES=1` writes it if it is missing.
+#[test]
+fn the_golden_catalogue_is_read() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1/catalogue.bin");
+    if std::env::var_os("UPDATE_FIXTURES").is_some() && !path.exists() {
+        std::fs::write(&path, catalogue().encode()).expect("writable");
+    }
+    let bytes = std::fs::read(&path).expect("the fixture is part of the repository");
+    assert_eq!(Catalogue::decode(&bytes), Ok(catalogue()));
+}
+
+#[test]
+fn a_number_with_two_names_is_refused() {
+    let mut wire = crate::wire::Tag { id: "state".into(), data_type: "int".into(), ..Default::default() };
+    let name = |number| crate::wire::EnumerationName { number, name: "x".into() };
+    wire.enumeration = vec![name(1), name(2), name(1)];
+    let machine = crate::wire::Machine { id: "m".into(), tags: vec![wire], ..Default::default() };
+    let catalogue = crate::wire::Catalogue { epoch: 1, machines: vec![machine] };
+    let error = Catalogue::decode(&crate::container::seal_compressed(&catalogue)).expect_err("refused");
+    assert!(error.to_string().contains("1 has two names"), "{error}");
 }
 
 #[test]

@@ -3,12 +3,16 @@
 use acquisition::{Instants, ModbusConnection, ModbusTag, PollBlock, Report};
 use plant_model::{Quality, Value};
 
-/// The last good value of each tag, repeated while a busy machine asks for patience.
-pub(crate) struct LastValues(Vec<Option<Value>>);
+/// The last good value of each tag, repeated while a machine is slow or asks for patience.
+pub(crate) struct LastValues {
+    values: Vec<Option<Value>>,
+    /// Whether that value is what was reported last.
+    fresh: Vec<bool>,
+}
 
 impl LastValues {
     pub(crate) fn new(tags: usize) -> Self {
-        Self(vec![None; tags])
+        Self { values: vec![None; tags], fresh: vec![false; tags] }
     }
 
     /// Reports what an answer brought.
@@ -22,10 +26,12 @@ impl LastValues {
     ) {
         for index in &block.tags {
             let tag = &connection.tags()[index.as_usize()];
-            match tag.decode(own_words(tag, block, words)) {
+            let decoded = tag.decode(own_words(tag, block, words));
+            self.fresh[index.as_usize()] = decoded.is_ok();
+            match decoded {
                 Ok(value) => {
                     let quality = tag.quality_of(&value);
-                    self.0[index.as_usize()] = Some(value.clone());
+                    self.values[index.as_usize()] = Some(value.clone());
                     report.add_value(*index, Some(value), quality, at);
                 }
                 Err(quality) => report.add_value(*index, None, quality, at),
@@ -34,16 +40,29 @@ impl LastValues {
         report.hand_over();
     }
 
+    /// Reports that an answer is overdue: values reported last are uncertain from now on.
+    pub(crate) fn report_doubt(&mut self, report: &mut Report, block: &PollBlock, at: Instants) {
+        for index in &block.tags {
+            let was_fresh = std::mem::replace(&mut self.fresh[index.as_usize()], false);
+            let last = self.values[index.as_usize()].clone();
+            if was_fresh && last.is_some() && !report.is_lost(*index) {
+                report.add_value(*index, last, Quality::UNCERTAIN_LAST_USABLE_VALUE, at);
+            }
+        }
+        report.hand_over();
+    }
+
     /// Reports that the machine refused to answer. An uncertain quality repeats the last value.
     pub(crate) fn report_refusal(
-        &self,
+        &mut self,
         report: &mut Report,
         block: &PollBlock,
         quality: Quality,
         at: Instants,
     ) {
         for index in &block.tags {
-            let (value, quality) = match &self.0[index.as_usize()] {
+            self.fresh[index.as_usize()] = false;
+            let (value, quality) = match &self.values[index.as_usize()] {
                 Some(last) if quality == Quality::UNCERTAIN_LAST_USABLE_VALUE => {
                     (Some(last.clone()), quality)
                 }

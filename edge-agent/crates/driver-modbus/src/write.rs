@@ -127,6 +127,11 @@ impl Prepared {
         Ok(Self { block, words })
     }
 
+    /// Words for as many registers, or a coil.
+    pub(crate) const fn of_words(block: PollBlock, words: Vec<u16>) -> Self {
+        Self { block, words }
+    }
+
     fn request(&self) -> Request<'static> {
         match (self.block.table, self.words.as_slice()) {
             (RegisterTable::Coil, [word, ..]) => Request::WriteSingleCoil(self.block.start, *word != 0),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use plant_model::{GatewayId, TenantId};
 
-use crate::MachineConfig;
 use crate::section::Section;
+use crate::{MachineConfig, RaisedRate};
 
 /// The version of the format.
 const VERSION: i64 = 1;
@@ -33,6 +33,8 @@ pub struct AgentConfig {
     pub alarm_latency_budget: Duration,
     /// The machines, one file each.
     pub machines: Vec<MachineConfig>,
+    /// Where they are read more often than their files say, for the sake of alarms.
+    pub raised: Vec<RaisedRate>,
 }
 
 /// The way to the backend.
@@ -97,6 +99,7 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
         status,
         alarm_latency_budget,
         machines: Vec::new(),
+        raised: Vec::new(),
     })
 }
 

@@ -10,6 +10,8 @@ mod machine;
 mod modbus;
 mod opcua;
 mod problem;
+mod rates;
+mod report;
 mod section;
 
 use std::collections::HashMap;
@@ -18,6 +20,7 @@ use std::path::Path;
 pub use agent::{AgentConfig, BufferConfig, Secret, StatusConfig, UplinkConfig};
 pub use machine::{Connection, MachineConfig, Origin, TagConfig};
 pub use problem::{ConfigErrors, Problem};
+pub use rates::RaisedRate;
 
 use problem::Report;
 use section::Document;
@@ -42,8 +45,11 @@ pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
     }
     check_unique(&machines, &report);
     check_lines(&machines, &report);
-    let machines = machines.into_iter().map(|(_, machine)| machine).collect();
-    report.finish(agent.map(|agent| AgentConfig { machines, ..agent }))
+    let mut machines: Vec<_> = machines.into_iter().map(|(_, machine)| machine).collect();
+    report.finish(agent.map(|agent| {
+        let raised = rates::raise(&mut machines, agent.alarm_latency_budget);
+        AgentConfig { machines, raised, ..agent }
+    }))
 }
 
 /// Reads a machine from text that is not, or not yet, in its file; `path` names it in problems.

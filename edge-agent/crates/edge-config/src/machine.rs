@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use acquisition::{ModbusConnection, ModbusTag, OpcUaConnection, OpcUaItem};
+use acquisition::{
+    Absence, ChangeFilter, ModbusConnection, ModbusTag, OnChange, OpcUaConnection, OpcUaItem, ValueRange,
+};
 use alarm_engine::Expression;
-use plant_model::{AlarmDefinition, DataType, MachineId, TagDefinition, TagId};
+use plant_model::{AlarmDefinition, DataType, Enumeration, MachineId, TagDefinition, TagId};
 use protocol::TagRole;
 
 use crate::agent::check_version;
 use crate::alarm;
 use crate::modbus::{self, Carrier};
 use crate::opcua;
+use crate::report;
 use crate::section::Section;
 
 /// A machine, ready to be read.
@@ -65,19 +68,43 @@ impl Connection {
     }
 }
 
+impl MachineConfig {
+    /// Decides what of the machine's readings is recorded.
+    #[must_use]
+    pub fn change_filter(&self) -> ChangeFilter {
+        let absence = match &self.connection {
+            Connection::Modbus(_) => Absence::Unmeasured,
+            Connection::OpcUa(_) => Absence::Unchanged,
+        };
+        ChangeFilter::new(self.tags.iter().map(|tag| tag.report), absence)
+    }
+}
+
 /// A tag of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TagConfig {
     /// What it is.
     pub definition: TagDefinition,
     /// What it means to people.
     pub role: TagRole,
+    /// When its readings are recorded; `None`: all are.
+    pub report: Option<OnChange>,
 }
 
 /// Where a tag is read from.
 enum Source {
     Modbus(ModbusTag),
     OpcUa(OpcUaItem),
+}
+
+impl Source {
+    /// Where the values lie in normal service, if that is known here.
+    fn range(&self) -> Option<ValueRange> {
+        match self {
+            Self::Modbus(tag) => tag.parameters().range,
+            Self::OpcUa(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -177,10 +204,34 @@ fn tag(section: &mut Section<'_>, protocol: Protocol) -> Option<(TagConfig, Sour
         Protocol::Modbus(_) => modbus::register(section, data_type).map(Source::Modbus),
         Protocol::OpcUa => opcua::item(section, data_type).map(Source::OpcUa),
     };
-    let id = id?;
+    // Known even where the rest of the tag is not.
+    let _ = (section.has("report"), section.has("enumeration"));
+    let (id, data_type, source) = (id?, data_type?, source?);
+    let enumeration = enumeration(section, data_type);
+    let report = report::on_change(section, data_type, source.range());
     let name = name.unwrap_or(id.as_str()).to_owned();
-    let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type: data_type? };
-    Some((TagConfig { definition, role }, source?))
+    let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type, enumeration: enumeration? };
+    Some((TagConfig { definition, role, report }, source))
+}
+
+/// Reads `enumeration = { 0 = "stopped", 1 = "running" }`; empty if it is not there.
+fn enumeration(section: &mut Section<'_>, data_type: DataType) -> Option<Enumeration> {
+    const KEY: &str = "enumeration";
+    let names = section.numbered_texts(KEY)?;
+    let allowed = match data_type {
+        DataType::Int => i64::MIN..=i64::MAX,
+        DataType::Bool => 0..=1,
+        DataType::Float | DataType::Text if names.is_empty() => return Some(Enumeration::default()),
+        DataType::Float | DataType::Text => {
+            section.problem(KEY, format!("a {} has no names; use data_type int or bool", data_type.name()));
+            return None;
+        }
+    };
+    if let Some((number, _)) = names.iter().find(|(number, _)| !allowed.contains(number)) {
+        section.problem(KEY, format!("{number} is no value of a bool; 0 (false) and 1 (true) are allowed"));
+        return None;
+    }
+    Enumeration::new(names).map_err(|error| section.problem(KEY, error.to_string())).ok()
 }
 
 /// Tells the nodes that are watched by an alarm. A deadband would keep a value from its alarm.

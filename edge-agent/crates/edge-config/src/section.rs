@@ -213,6 +213,21 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A table of texts whose keys are whole numbers; empty if it is not there, `None` if it is none.
+    pub(crate) fn numbered_texts(&mut self, key: &'static str) -> Option<Vec<(i64, String)>> {
+        if !self.has(key) {
+            return Some(Vec::new());
+        }
+        let wanted = "a table of names such as { 0 = \"stopped\", 1 = \"running\" }";
+        self.typed(key, wanted, |v| {
+            let entries = v.as_table()?.iter();
+            let entry = |(number, text): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+                Some((number.get_ref().parse().ok()?, text.get_ref().as_str()?.to_owned()))
+            };
+            entries.map(entry).collect()
+        })
+    }
+
     /// A finite number that must be there.
     pub(crate) fn required_number(&mut self, key: &'static str) -> Option<f64> {
         let found = self.number(key);

@@ -17,6 +17,6 @@ pub use alarm::{
 };
 pub use id::{AlarmId, CommandId, GatewayId, IdError, MachineId, SiteId, TagId, TenantId};
 pub use sample::Sample;
-pub use tag::{DataType, TagDefinition};
+pub use tag::{DataType, Enumeration, EnumerationError, TagDefinition};
 pub use time::{Monotonic, Timestamp, TimestampError};
 pub use value::{Quality, QualityClass, Value};

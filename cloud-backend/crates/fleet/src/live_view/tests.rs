@@ -1,4 +1,4 @@
-use plant_model::{AlarmFlags, AlarmState, DataType, Quality, TagDefinition, TransitionCause, Value};
+use plant_model::{AlarmFlags, AlarmState, DataType, Enumeration, Quality, TagDefinition, TransitionCause, Value};
 use protocol::{CatalogueTag, MachineLink, SeriesSamples, TagRole};
 
 use super::*;
@@ -28,6 +28,7 @@ fn catalogue(epoch: u64, offset: u32) -> Arc<Catalogue> {
             name: id.to_owned(),
             unit: String::new(),
             data_type: DataType::Int,
+            enumeration: Enumeration::default(),
         },
         role,
     };

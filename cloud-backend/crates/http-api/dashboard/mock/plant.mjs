@@ -30,7 +30,7 @@ function buildMachine(index, gateway, seed) {
     { id: "parts.good", name: "Good parts", unit: "1", data_type: "int", role: "count", every: 24 },
     { id: "parts.scrap", name: "Scrap parts", unit: "1", data_type: "int", role: "count", every: 900 },
     { id: "state", name: "State", unit: "", data_type: "text", role: "state" },
-    { id: "door.closed", name: "Door closed", unit: "", data_type: "bool", role: "bool", every: 97 },
+    { id: "door.closed", name: "Door closed", unit: "", data_type: "bool", enumeration: [{ number: 0, name: "open" }, { number: 1, name: "closed" }], role: "bool", every: 97 },
     { id: "automatic", name: "Automatic mode", unit: "", data_type: "bool", role: "bool", every: 613 },
     { id: "lubrication.on", name: "Lubrication on", unit: "", data_type: "bool", role: "bool", every: 41 },
     { id: "program", name: "Program", unit: "", data_type: "text", role: "program" },

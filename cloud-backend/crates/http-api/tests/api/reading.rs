@@ -28,8 +28,8 @@ async fn a_machine_is_told_with_its_latest_values_state_and_alarms() {
         "state_since": "2026-01-01T00:00:01.000Z", "last_sample_at": "2026-01-01T00:00:01.000Z",
         "active_alarms": 1, "worst_priority": "high",
         "headline": [{
-            "tag": "temperature", "name": "TEMPERATURE", "unit": "°C", "value": 71.25, "quality": "Good",
-            "at": "2026-01-01T00:00:01.000Z"
+            "tag": "temperature", "name": "TEMPERATURE", "unit": "°C", "enumeration": [], "value": 71.25,
+            "quality": "Good", "at": "2026-01-01T00:00:01.000Z"
         }]
     }]);
     assert_eq!(machines["items"], expected);
@@ -40,6 +40,7 @@ async fn a_machine_is_told_with_its_latest_values_state_and_alarms() {
         detail["tags"][1],
         json!({
             "id": "state", "name": "STATE", "unit": "", "data_type": "int",
+            "enumeration": [{ "number": 0, "name": "cutting" }, { "number": 1, "name": "waiting" }],
             "latest": { "value": 0, "quality": "Good", "good": true, "at": "2026-01-01T00:00:01.000Z" }
         })
     );

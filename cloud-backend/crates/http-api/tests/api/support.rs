@@ -11,8 +11,8 @@ use http_api::{
 };
 use ingestion::{Applied, Arrival, IngestStore, WriteSet};
 use plant_model::{
-    AlarmDefinition, AlarmId, AlarmKind, AlarmPriority, AlarmState, AlarmTransition, DataType, GatewayId,
-    MachineId, Quality, Sample, TagDefinition, TagId, TenantId, Timestamp, TransitionCause, Value,
+    AlarmDefinition, AlarmId, AlarmKind, AlarmPriority, AlarmState, AlarmTransition, DataType, Enumeration,
+    GatewayId, MachineId, Quality, Sample, TagDefinition, TagId, TenantId, Timestamp, TransitionCause, Value,
 };
 use protocol::{
     Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, Epoch, Hello, Live, MachineLink, Sequence,
@@ -223,9 +223,13 @@ fn catalogue() -> Catalogue {
             name: id.to_uppercase(),
             unit: unit.into(),
             data_type,
+            enumeration: Enumeration::default(),
         },
         role,
     };
+    let mut state = tag(2, "state", "", DataType::Int, TagRole::State);
+    let names = [(1, "waiting".to_owned()), (0, "cutting".to_owned())];
+    state.definition.enumeration = Enumeration::new(names).expect("valid");
     let alarm = AlarmDefinition {
         id: AlarmId::new("hot").expect("valid"),
         tag: TagId::new("temperature").expect("valid"),
@@ -242,10 +246,7 @@ fn catalogue() -> Catalogue {
         name: "Press 1".into(),
         kind: "hydraulic-press".into(),
         protocol: "modbus-tcp".into(),
-        tags: vec![
-            tag(1, "temperature", "°C", DataType::Float, TagRole::Headline),
-            tag(2, "state", "", DataType::Int, TagRole::State),
-        ],
+        tags: vec![tag(1, "temperature", "°C", DataType::Float, TagRole::Headline), state],
         alarms: vec![alarm],
     };
     Catalogue { epoch: EPOCH, machines: vec![machine] }

@@ -142,6 +142,7 @@ pub(crate) fn catalogue(epoch: Epoch, tags: &[(u32, &str, TagRole)]) -> Catalogu
             name: format!("The {id}"),
             unit: "bar".to_owned(),
             data_type: DataType::Float,
+            enumeration: Enumeration::default(),
         },
         role: *role,
     });

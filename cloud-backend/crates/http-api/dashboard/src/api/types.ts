@@ -69,10 +69,17 @@ export interface Gateway {
   machines: number;
 }
 
+/** A number without a name stands for itself. */
+export interface EnumerationName {
+  number: number;
+  name: string;
+}
+
 export interface Headline {
   tag: string;
   name: string;
   unit: string;
+  enumeration: EnumerationName[];
   value: TagValue;
   quality: string;
   at: Instant | null;
@@ -104,6 +111,7 @@ export interface Tag {
   id: string;
   name: string;
   unit: string;
+  enumeration: EnumerationName[];
   data_type: DataType;
   latest: Latest | null;
 }

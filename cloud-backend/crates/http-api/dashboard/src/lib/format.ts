@@ -1,5 +1,5 @@
 /** Values, durations and instants as people read them: 24-hour clock, named zone, digits that do not jump. */
-import type { DataType, TagValue } from "../api/types";
+import type { DataType, EnumerationName, TagValue } from "../api/types";
 import { t } from "../text";
 
 export type Zone = "local" | "utc";
@@ -31,6 +31,12 @@ export function formatValue(value: TagValue | undefined, dataType?: DataType): s
   if (typeof value === "boolean") return value ? t.value.on : t.value.off;
   if (typeof value === "string") return value;
   return formatNumber(value, dataType ?? (Number.isInteger(value) ? "int" : "float"));
+}
+
+/** The name of a number that has one, else the value. A truth value counts as 0 or 1. */
+export function formatNamed(value: TagValue | undefined, names: readonly EnumerationName[], dataType?: DataType): string {
+  const number = typeof value === "boolean" ? Number(value) : value;
+  return names.find((each) => each.number === number)?.name ?? formatValue(value, dataType);
 }
 
 /** A limit is printed as configured, not rounded like a reading. */
