@@ -12,7 +12,9 @@ pub(crate) use files::{
     CheckArguments, DiagArguments, GenerateArguments, ImportArguments, RunArguments, WatchArguments,
 };
 pub(crate) use modbus::{ReadModbusArguments, ScanModbusArguments, ScanSerialArguments};
-pub(crate) use opcua::{BrowseOpcUaArguments, DoctorOpcUaArguments, ReadOpcUaArguments};
+pub(crate) use opcua::{
+    BrowseOpcUaArguments, DoctorOpcUaArguments, ModeName, OpcUaTarget, PolicyName, ReadOpcUaArguments,
+};
 pub(crate) use write::{WriteModbusArguments, WriteOptions, WriteTagArguments};
 
 /// Reads the machines of a factory floor, decides alarms on the spot, buffers every sample in SQLite

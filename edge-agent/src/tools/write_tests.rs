@@ -148,6 +148,20 @@ async fn a_refusal_leaves_the_machine_alone_and_silence_is_not_taken_for_success
 }
 
 #[tokio::test]
+async fn a_machine_that_only_writes_blocks_is_written_with_a_block_of_one() {
+    let held = Arc::new(Mutex::new(std::collections::HashMap::from([(10, 5)])));
+    let server = TestServer::start(move |asked| {
+        if asked.function == 6 {
+            return Some(asked.exception(1));
+        }
+        Some(answer(&asked, &mut held.lock().expect("unpoisoned")))
+    });
+    let report =
+        written_to(server.await.port, "--register 10 --value 7", &Files::new()).await.expect("asked");
+    assert_eq!(report.outcome, Outcome::Written);
+}
+
+#[tokio::test]
 async fn a_write_whose_confirmation_is_lost_counts_by_what_the_machine_reads() {
     let held = Arc::new(Mutex::new(std::collections::HashMap::from([(10, 5)])));
     let server = TestServer::start(move |asked| {

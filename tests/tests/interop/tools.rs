@@ -61,7 +61,7 @@ async fn f7_browse_of_asyncua_writes_tags_that_the_agent_then_reads() -> Result<
     let server = Server::start(folder.path(), "opcua_server.py", &[]).await?;
     let endpoint = server.state.endpoint.as_str();
     let machine = "nsu=urn:interop:machine;s=Machine";
-    let browse = ["browse", "opcua", "--endpoint", endpoint, "--under", machine, "--config"];
+    let browse = ["browse", "opcua", "--endpoint", endpoint, "--under", machine, "--tags"];
     let tags = tool(&browse).await?;
     let empty =
         Machine { id: "lathe-1", connection: ("opcua", json!({ "endpoint": endpoint })), tags: vec![] };

@@ -175,7 +175,8 @@ impl Probe {
         self.judged(unit, outcome).map(|_| ())
     }
 
-    /// Writes one coil, one register or several: function codes 5, 6 and 16.
+    /// Writes one coil, one register or several: function codes 5, 6 and 16. A device that does not know
+    /// 6 has written nothing; it is asked with 16.
     ///
     /// # Errors
     /// [`ProbeError::Exception`] and the errors of connecting mean that nothing was written; after the
@@ -191,6 +192,11 @@ impl Probe {
         let quantity = u16::try_from(words.len()).unwrap_or(u16::MAX);
         let prepared = Prepared::of_words(block(table, start, quantity), words);
         let outcome = prepared.send(self.client(unit).await?, unit, limit).await;
+        let is_unknown = matches!(&outcome, Err(ModbusError::Exception { code }) if u8::from(*code) == 1);
+        let outcome = match prepared.into_several() {
+            Some(several) if is_unknown => several.send(self.client(unit).await?, unit, limit).await,
+            Some(_) | None => outcome,
+        };
         self.judged(unit, outcome)
     }
 

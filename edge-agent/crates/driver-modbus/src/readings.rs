@@ -82,3 +82,80 @@ fn own_words<'a>(tag: &ModbusTag, block: &PollBlock, words: &'a [u16]) -> &'a [u
     let first = usize::from(tag.parameters().pdu_address - block.start);
     &words[first..first + usize::from(tag.quantity())]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use acquisition::{
+        LinkState, MachineSink, ModbusAddress, ModbusConnectionParameters, ModbusTagParameters, Quirks,
+        Reading, RegisterFormat, RegisterTable, TagIndex, WordOrder,
+    };
+    use plant_model::{DataType, Monotonic, Timestamp};
+
+    use super::*;
+
+    const AT: Instants =
+        Instants { gateway_timestamp: Timestamp::from_micros(5_000), received_at: Monotonic::from_micros(7) };
+
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<Quality>>>);
+
+    impl MachineSink for Heard {
+        fn accept(&mut self, readings: &[Reading]) {
+            self.0.lock().expect("unpoisoned").extend(readings.iter().map(|r| r.sample.quality));
+        }
+
+        fn link(&mut self, _: LinkState) {}
+    }
+
+    fn connection() -> ModbusConnection {
+        let tag = ModbusTag::new(ModbusTagParameters {
+            table: RegisterTable::HoldingRegister,
+            pdu_address: 0,
+            format: RegisterFormat::U16,
+            word_order: WordOrder::Abcd,
+            scale: 1.0,
+            offset: 0.0,
+            poll_interval: Duration::from_secs(1),
+            data_type: DataType::Int,
+            range: None,
+        });
+        let address = ModbusAddress::Tcp { host: "plc".to_owned(), port: 502 };
+        let timeout = Duration::from_secs(1);
+        let parameters =
+            ModbusConnectionParameters { address, unit_id: 1, timeout, quirks: Quirks::default() };
+        ModbusConnection::new(parameters, vec![tag.expect("valid")]).expect("valid")
+    }
+
+    /// What is heard when a value was read, then this happened, and then two answers in a row are overdue.
+    fn heard_after(happened: impl FnOnce(&mut LastValues, &mut Report, &PollBlock)) -> Vec<&'static str> {
+        let (connection, heard) = (connection(), Heard::default());
+        let (mut report, mut last) = (Report::new(Box::new(heard.clone()), 1), LastValues::new(1));
+        let block = &connection.blocks()[0];
+        last.report_words(&mut report, &connection, block, &[7], AT);
+        happened(&mut last, &mut report, block);
+        last.report_doubt(&mut report, block, AT);
+        last.report_doubt(&mut report, block, AT);
+        let heard = heard.0.lock().expect("unpoisoned");
+        heard.iter().map(|quality| quality.name()).collect()
+    }
+
+    #[test]
+    fn a_value_is_doubted_once_and_only_while_it_is_what_was_told_last() {
+        assert_eq!(heard_after(|_, _, _| ()), ["Good", "UncertainLastUsableValue"]);
+        let refused = heard_after(|last, report, block| {
+            last.report_refusal(report, block, Quality::BAD_DEVICE_FAILURE, AT);
+        });
+        assert_eq!(refused, ["Good", "BadDeviceFailure"]);
+        let cut = heard_after(|_, report, _| {
+            report.link_down("cut", Quality::BAD_NOT_CONNECTED, AT);
+        });
+        assert_eq!(cut, ["Good", "BadNotConnected"]);
+        let lost = heard_after(|_, report, _| {
+            report.add_loss(TagIndex(0), Quality::BAD_TIMEOUT, AT);
+        });
+        assert_eq!(lost, ["Good", "BadTimeout"]);
+    }
+}
