@@ -340,7 +340,16 @@ fn alarms() -> Vec<AlarmDefinition> {
     alarms
 }
 
+/// As the first release made it.
 fn catalogue() -> Catalogue {
+    let tag = TagId::new("oil_temperature").expect("valid");
+    let condition = AlarmCondition::Limit { tag, kind: LimitKind::High, limit: 80.0, deadband: 2.0 };
+    let id = AlarmId::new("oil_hot").expect("valid");
+    let alarm = AlarmDefinition::new(id, condition, AlarmPriority::High, "Oil too hot");
+    catalogue_with(vec![AlarmDefinition { on_delay: Duration::from_millis(500), ..alarm }])
+}
+
+fn catalogue_with(alarms: Vec<AlarmDefinition>) -> Catalogue {
     let tag = |series, id: &str| CatalogueTag {
         series: SeriesId(series),
         definition: TagDefinition {
@@ -364,20 +373,23 @@ fn catalogue() -> Catalogue {
             kind: "hydraulic-press".into(),
             protocol: "modbus-tcp".into(),
             tags: vec![tag(1, "oil_temperature"), state],
-            alarms: alarms(),
+            alarms,
         }],
     }
 }
 
-/// `UPDATE_FIXTURES=1` writes it if it is missing.
+/// `UPDATE_FIXTURES=1` writes what is missing.
 #[test]
-fn the_golden_catalogue_is_read() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1/catalogue.bin");
-    if std::env::var_os("UPDATE_FIXTURES").is_some() && !path.exists() {
-        std::fs::write(&path, catalogue().encode()).expect("writable");
+fn golden_catalogues_are_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1");
+    for (name, catalogue) in [("catalogue", catalogue()), ("catalogue-2", catalogue_with(alarms()))] {
+        let path = folder.join(format!("{name}.bin"));
+        if std::env::var_os("UPDATE_FIXTURES").is_some() && !path.exists() {
+            std::fs::write(&path, catalogue.encode()).expect("writable");
+        }
+        let bytes = std::fs::read(&path).expect("the fixture is part of the repository");
+        assert_eq!(Catalogue::decode(&bytes), Ok(catalogue), "{name}");
     }
-    let bytes = std::fs::read(&path).expect("the fixture is part of the repository");
-    assert_eq!(Catalogue::decode(&bytes), Ok(catalogue()));
 }
 
 #[test]
