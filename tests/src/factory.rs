@@ -328,7 +328,9 @@ async fn launch_simulator(
     std::fs::write(&plant, content)?;
     remove(&state_file)?;
     let seed = options.seed.to_string();
-    let arguments = ["run", "--plant", text(&plant)?, "--seed", &seed, "--state-file", text(&state_file)?];
+    let keys = folder.join("simulator-keys");
+    let mut arguments = vec!["run", "--plant", text(&plant)?, "--seed", &seed];
+    arguments.extend(["--state-file", text(&state_file)?, "--key-dir", text(&keys)?]);
     let mut service =
         Service::spawn("machine-simulator", program, &arguments, &folder.join("simulator.log"))?;
     let state: SimulatorState = service.wait_for_state(&state_file, START).await?;

@@ -152,7 +152,7 @@ impl Driver {
             }
             if let Some(order) = self.writes.as_mut().and_then(WriteQueue::try_next) {
                 let begun = self.clock.now();
-                sleep(pause).await;
+                pause_for(pause).await;
                 pause = self.pauses.between_requests;
                 let written = self.write(client, order).await;
                 self.count_busy(begun);
@@ -165,7 +165,7 @@ impl Driver {
             match turn {
                 Turn::Ask(enquiry) => {
                     let begun = self.clock.now();
-                    sleep(pause).await;
+                    pause_for(pause).await;
                     pause = self.pauses.between_requests;
                     after_read = self.pauses.after_read;
                     let answer = self.ask(client, bus, &enquiry).await;
@@ -251,7 +251,7 @@ impl Driver {
                 Unwritten::Unknown(error)
             });
         }
-        sleep(self.pauses.between_requests).await;
+        pause_for(self.pauses.between_requests).await;
         let (begun_wall, begun_at) = (self.clock.wall(), self.clock.now());
         match client.read(unit_id, &write.block, limit).await {
             Ok(words) => {
@@ -270,7 +270,7 @@ impl Driver {
         while heard == Heard::Answer
             && let Some(enquiry) = bus.next_under_way(self.clock.now())
         {
-            sleep(self.pauses.between_requests).await;
+            pause_for(self.pauses.between_requests).await;
             heard = self.ask(client, bus, &enquiry).await.unwrap_or(Heard::Nothing);
         }
         Stop::Shutdown
@@ -341,6 +341,13 @@ impl Driver {
     fn now(&self) -> Instants {
         let now = self.clock.now();
         middle(self.clock.wall(), now, now)
+    }
+}
+
+/// The shortest sleep lasts until the next millisecond, even one of no time at all.
+async fn pause_for(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
     }
 }
 

@@ -17,6 +17,8 @@ use crate::problem::{Problem, Report};
 pub(crate) struct Document<'a> {
     file: &'a Path,
     text: &'a str,
+    /// Where each line ends: a list of 10,000 tags asks for the line of each.
+    line_ends: Vec<usize>,
     report: &'a Report,
     table: Spanned<DeTable<'a>>,
 }
@@ -25,16 +27,17 @@ impl<'a> Document<'a> {
     /// Parses a file; syntax errors are reported, all of them.
     pub(crate) fn parse(file: &'a Path, text: &'a str, report: &'a Report) -> Option<Self> {
         let (table, errors) = DeTable::parse_recoverable(text);
+        let line_ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
         for error in &errors {
             report.push(Problem {
                 file: file.to_owned(),
-                line: error.span().map(|span| line_of(text, span.start)),
+                line: error.span().map(|span| line_of(&line_ends, span.start)),
                 key: String::new(),
                 value: String::new(),
                 message: format!("this is not TOML: {}", error.message()),
             });
         }
-        errors.is_empty().then_some(Self { file, text, report, table })
+        errors.is_empty().then_some(Self { file, text, line_ends, report, table })
     }
 
     pub(crate) fn root(&self) -> Section<'_> {
@@ -74,7 +77,7 @@ impl<'a> Section<'a> {
     }
 
     fn line_of(&self, value: &Spanned<DeValue<'_>>) -> usize {
-        line_of(self.document.text, value.span().start)
+        line_of(&self.document.line_ends, value.span().start)
     }
 
     fn full(&self, key: &str) -> String {
@@ -305,7 +308,7 @@ impl<'a> Section<'a> {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => format!("known are {}", known.join(", ")),
             };
-            let line = line_of(self.document.text, key.span().start);
+            let line = line_of(&self.document.line_ends, key.span().start);
             self.push(line, name, self.written(value), format!("this key is not known; {hint}"));
         }
     }
@@ -327,8 +330,8 @@ fn value_of(value: &DeValue<'_>) -> Option<Value> {
     value.as_bool().map(Value::Bool).or_else(number).or_else(|| value.as_str().map(|t| Value::Text(t.into())))
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
+fn line_of(line_ends: &[usize], offset: usize) -> usize {
+    line_ends.partition_point(|end| *end < offset) + 1
 }
 
 /// The word that differs least from `word`, if it differs by less than half.

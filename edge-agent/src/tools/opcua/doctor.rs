@@ -120,7 +120,7 @@ fn endpoint_of(found: &EndpointReport) -> Endpoint {
 }
 
 /// A server shows the same certificate at each of its endpoints: what is said of it is said once.
-fn once<'d>(doctor: &'d Doctor, texts: fn(&Endpoint) -> &Vec<String>) -> BTreeSet<&'d String> {
+fn once(doctor: &Doctor, texts: fn(&Endpoint) -> &Vec<String>) -> BTreeSet<&String> {
     doctor.endpoints.iter().flat_map(texts).collect()
 }
 
