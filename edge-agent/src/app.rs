@@ -10,21 +10,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use acquisition::ModbusAddress;
-use alarm_engine::{AlarmEngine, Snapshot};
+use alarm_engine::{AlarmEngine, AlarmSnapshot, Snapshot};
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
-use edge_store::{EdgeStore, Recorder, Settings, StoredAlarm};
-use plant_model::AlarmId;
+use edge_store::{EdgeStore, OnAlarms, Recorder, Settings, StoreClient, StoredAlarm};
+use plant_model::MachineId;
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
 use sd_notify::NotifyState;
 use service_kit::Clock;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uplink_mqtt::{UplinkCounters, UplinkSettings};
+use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
+use crate::alarms::{MachineAlarms, Outlets, keep};
 use crate::board::{Board, MachineBoard};
 use crate::cli::RunArguments;
+use crate::commands::CommandDesk;
+use crate::lane::{FastLane, UrgentTraffic};
+use crate::latency::AlarmLatency;
 use crate::outbox::{BoardSidecar, StoreOutbox};
 use crate::sink::Sink;
 use crate::status::{self, Observed};
@@ -62,26 +66,30 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let epoch = store.epoch();
     let numbers = number_series(&mut store, &config.machines)?;
     let snapshots = snapshots(store.alarms()?);
-    let recorder = Recorder::start(store, move || clock.wall())?;
+    let latency = Arc::new(AlarmLatency::default());
+    let recorder = Recorder::start(store, move || clock.wall(), on_alarms(&latency, clock))?;
     let board = board(&config.machines, &numbers);
+    let lane = Arc::new(FastLane::default());
+    let floor =
+        Floor { sense, config, board: &board, recorder: &recorder, lane: &lane, latency: &latency, clock };
     for rate in &config.raised {
         let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
         tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
             interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
     }
     let stop_drivers = CancellationToken::new();
-    let drivers = spawn_drivers(sense, config, &board, &recorder, snapshots, clock, &stop_drivers)?;
+    let (drivers, desk) = floor.spawn(snapshots, &stop_drivers)?;
     let heartbeat = spawn_heartbeat(sense, clock);
 
     let uplink = Arc::new(UplinkCounters::default());
     let stop_uplink = CancellationToken::new();
-    let catalogue = catalogue(epoch, &config.machines, &numbers).encode();
-    let sidecar = BoardSidecar { catalogue, board: board.clone(), clock };
     let shipping = config.uplink.as_ref().map(|to| {
-        let outbox = StoreOutbox::new(epoch, recorder.client());
+        let (lane, desk, latency) = (Arc::clone(&lane), Arc::clone(&desk), Arc::clone(&latency));
+        let traffic = UrgentTraffic { lane, desk, latency, clock };
+        let catalogue = catalogue(epoch, &config.machines, &numbers).encode();
+        let cargo = cargo(epoch, catalogue, recorder.client(), &board, traffic);
         let settings = uplink_settings(config, to);
-        let (counters, stop) = (Arc::clone(&uplink), stop_uplink.clone());
-        tokio::spawn(uplink_mqtt::run(settings, Box::new(outbox), Box::new(sidecar), clock, counters, stop))
+        tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stop_uplink.clone()))
     });
     let observed = Observed {
         tenant: config.tenant.to_string(),
@@ -92,6 +100,10 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         heartbeat: Arc::clone(&heartbeat),
         recorder: recorder.counters(),
         uplink,
+        lane,
+        latency,
+        desk,
+        alarm_commands: config.status.alarm_commands,
     };
     let address = serve_status(config, observed.clone()).await?;
     if let Some(path) = state_file {
@@ -164,15 +176,21 @@ fn number_series(store: &mut EdgeStore, machines: &[MachineConfig]) -> Result<Nu
         .collect()
 }
 
-type Snapshots = HashMap<plant_model::MachineId, HashMap<AlarmId, Snapshot>>;
+type Snapshots = HashMap<MachineId, Snapshot>;
 
 fn snapshots(stored: Vec<StoredAlarm>) -> Snapshots {
     let mut out = Snapshots::new();
     for alarm in stored {
-        let snapshot = Snapshot { occurrence: alarm.occurrence, active: alarm.active };
-        out.entry(alarm.machine).or_default().insert(alarm.alarm, snapshot);
+        let (occurrence, flags) = (alarm.occurrence, alarm.flags);
+        let kept = AlarmSnapshot { occurrence, flags, ..AlarmSnapshot::default() };
+        out.entry(alarm.machine).or_default().alarms.insert(alarm.alarm, kept);
     }
     out
+}
+
+fn on_alarms(latency: &Arc<AlarmLatency>, clock: Clock) -> OnAlarms {
+    let latency = Arc::clone(latency);
+    Box::new(move |sequence, decided| latency.committed(sequence, decided, clock.now()))
 }
 
 fn board(machines: &[MachineConfig], numbers: &Numbers) -> Board {
@@ -183,46 +201,78 @@ fn board(machines: &[MachineConfig], numbers: &Numbers) -> Board {
     Board { machines: Arc::new(machines.iter().map(machine).collect()) }
 }
 
-fn spawn_drivers(
-    sense: &Runtime,
-    config: &AgentConfig,
-    board: &Board,
-    recorder: &Recorder,
-    mut snapshots: Snapshots,
+/// What the drivers and the alarms of the machines are made of.
+struct Floor<'a> {
+    sense: &'a Runtime,
+    config: &'a AgentConfig,
+    board: &'a Board,
+    recorder: &'a Recorder,
+    lane: &'a Arc<FastLane>,
+    latency: &'a Arc<AlarmLatency>,
     clock: Clock,
-    stop: &CancellationToken,
-) -> Result<JoinSet<()>> {
-    let mut drivers = JoinSet::new();
-    // Machines with the same address share one connection.
-    let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
-    let identity =
-        Arc::new(driver_opcua::Identity::new(state_folder(config).join("opcua"), config.gateway.clone()));
-    for (machine, place) in config.machines.iter().zip(board.machines.iter()) {
-        let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
-        let known = snapshots.remove(&machine.id).unwrap_or_default();
-        place.restore(&known);
-        let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone(), &known)?;
-        let sink =
-            Box::new(Sink::new(engine, Arc::clone(place), recorder.inbox(), machine.change_filter(), clock));
-        tracing::debug!(machine.id = %machine.id, bus = place.bus.as_deref(), "a machine to be read");
-        let (id, counters, stop) = (machine.id.clone(), Arc::clone(&place.counters), stop.clone());
-        match machine.connection.clone() {
-            Connection::Modbus(connection) => {
-                let address = connection.address().clone();
-                let unit = driver_modbus::Unit { connection, name: id, sink, counters };
-                buses.entry(address).or_default().push(unit);
-            }
-            Connection::OpcUa(connection) => {
-                let driver =
-                    driver_opcua::run(connection, id, Arc::clone(&identity), sink, clock, counters, stop);
-                drivers.spawn_on(driver, sense.handle());
+}
+
+impl Floor<'_> {
+    /// Spawns a driver for each connection and a keeper for the alarms of each machine.
+    fn spawn(
+        &self,
+        mut snapshots: Snapshots,
+        stop: &CancellationToken,
+    ) -> Result<(JoinSet<()>, Arc<CommandDesk>)> {
+        let (mut tasks, mut desk) = (JoinSet::new(), CommandDesk::new(self.clock));
+        // Machines with the same address share one connection.
+        let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
+        let folder = state_folder(self.config).join("opcua");
+        let identity = Arc::new(driver_opcua::Identity::new(folder, self.config.gateway.clone()));
+        for (machine, place) in self.config.machines.iter().zip(self.board.machines.iter()) {
+            let known = snapshots.remove(&machine.id).unwrap_or_default();
+            let alarms = Arc::new(self.alarms(machine, place, &known)?);
+            let keeper = keep(Arc::clone(&alarms), desk.open(machine.id.clone()), stop.clone());
+            tasks.spawn_on(keeper, self.sense.handle());
+            let (inbox, filter) = (self.recorder.inbox(), machine.change_filter());
+            let sink = Box::new(Sink::new(alarms, Arc::clone(place), inbox, filter, self.clock));
+            tracing::debug!(machine.id = %machine.id, bus = place.bus.as_deref(), "a machine to be read");
+            let (id, counters) = (machine.id.clone(), Arc::clone(&place.counters));
+            match machine.connection.clone() {
+                Connection::Modbus(connection) => {
+                    let address = connection.address().clone();
+                    let unit = driver_modbus::Unit { connection, name: id, sink, counters };
+                    buses.entry(address).or_default().push(unit);
+                }
+                Connection::OpcUa(connection) => {
+                    let (identity, stop) = (Arc::clone(&identity), stop.clone());
+                    let driver =
+                        driver_opcua::run(connection, id, identity, sink, self.clock, counters, stop);
+                    tasks.spawn_on(driver, self.sense.handle());
+                }
             }
         }
+        for units in buses.into_values() {
+            tasks.spawn_on(driver_modbus::run(units, self.clock, stop.clone()), self.sense.handle());
+        }
+        Ok((tasks, Arc::new(desk)))
     }
-    for units in buses.into_values() {
-        drivers.spawn_on(driver_modbus::run(units, clock, stop.clone()), sense.handle());
+
+    fn alarms(
+        &self,
+        machine: &MachineConfig,
+        place: &Arc<MachineBoard>,
+        known: &Snapshot,
+    ) -> Result<MachineAlarms> {
+        let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
+        let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone())?;
+        place.restore(known);
+        let outlets = Outlets {
+            board: Arc::clone(place),
+            lane: Arc::clone(self.lane),
+            recorder: self.recorder.inbox(),
+            latency: Arc::clone(self.latency),
+            clock: self.clock,
+        };
+        let alarms = MachineAlarms::new(engine, outlets);
+        alarms.restore(known);
+        Ok(alarms)
     }
-    Ok(drivers)
 }
 
 async fn join_drivers(mut drivers: JoinSet<()>) {
@@ -257,6 +307,21 @@ fn catalogue(epoch: Epoch, machines: &[MachineConfig], numbers: &Numbers) -> Cat
         alarms: m.alarms.clone(),
     };
     Catalogue { epoch, machines: machines.iter().map(machine).collect() }
+}
+
+fn cargo(
+    epoch: Epoch,
+    catalogue: Vec<u8>,
+    client: StoreClient,
+    board: &Board,
+    traffic: UrgentTraffic,
+) -> Cargo {
+    let (latency, clock) = (Arc::clone(&traffic.latency), traffic.clock);
+    Cargo {
+        outbox: Box::new(StoreOutbox::new(epoch, client, latency, clock)),
+        sidecar: Box::new(BoardSidecar { catalogue, board: board.clone(), clock }),
+        urgent: Arc::new(traffic),
+    }
 }
 
 fn uplink_settings(config: &AgentConfig, to: &UplinkConfig) -> UplinkSettings {

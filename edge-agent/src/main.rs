@@ -1,9 +1,14 @@
 //! `edge-agent`: the agent on a gateway.
 
+mod alarms;
 mod app;
 mod board;
 mod bus_load;
 mod cli;
+mod commands;
+mod lane;
+mod latency;
+mod operate;
 mod outbox;
 mod page;
 mod sink;

@@ -2,6 +2,12 @@
 
 use std::fmt::Write as _;
 
+use axum::http::header;
+use axum::response::Html;
+use plant_model::{AlarmDefinition, AlarmState};
+
+use crate::board::{MachineBoard, Standing};
+use crate::operate::Page;
 use crate::status::{Bus, Machine, Status};
 use crate::view::{AlarmView, Class, MachineView, TagView, age};
 
@@ -17,28 +23,98 @@ const BUSY_PERCENT: f64 = 80.0;
 /// Seconds between two views of the page.
 const REFRESH_S: u32 = 2;
 
-pub(crate) fn render(status: &Status, machines: &[MachineView]) -> String {
+/// The page loads nothing and runs nothing, and its forms go nowhere else.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'";
+
+/// A page with the policy that keeps it harmless.
+pub(crate) fn guarded(page: String) -> Page {
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(page))
+}
+
+/// The state of the agent. `operable`: alarms lead to a form for commands.
+pub(crate) fn render(status: &Status, machines: &[MachineView], operable: bool) -> String {
     let mut out = String::new();
     let title = format!("{} / {}", escaped(&status.tenant), escaped(&status.gateway));
-    push(
-        &mut out,
-        format_args!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta http-equiv=\"refresh\" content=\"{REFRESH_S}\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
-             <style>{STYLE}</style></head><body><h1>{title}</h1><p>edge-agent {}, running for {}</p>",
-            status.version,
-            age(Some(status.uptime_s * 1_000))
-        ),
-    );
+    head(&mut out, &title, format_args!("<meta http-equiv=\"refresh\" content=\"{REFRESH_S}\">"));
+    let (version, uptime) = (status.version, age(Some(status.uptime_s * 1_000)));
+    push(&mut out, format_args!("<p>edge-agent {version}, running for {uptime}</p>"));
     delivery(&mut out, status);
-    alarms(&mut out, machines);
+    alarms(&mut out, machines, operable);
     connections(&mut out, &status.machines);
     buses(&mut out, &status.buses);
     for machine in machines {
         tags(&mut out, machine);
     }
     out.push_str("</body></html>\n");
+    out
+}
+
+/// `title` is harmless already.
+fn head(out: &mut String, title: &str, more: std::fmt::Arguments<'_>) {
+    push(
+        out,
+        format_args!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">{more}\
+             <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
+             <style>{STYLE}</style></head><body><h1>{title}</h1>"
+        ),
+    );
+}
+
+/// The form for commands to an alarm; it does not renew itself under the hands of who fills it in. `id`
+/// makes it one command however often it is sent.
+pub(crate) fn operate(
+    machine: &MachineBoard,
+    alarm: &AlarmDefinition,
+    standing: Option<&Standing>,
+    id: &str,
+) -> String {
+    let mut out = String::new();
+    let title = format!("{} / {}", escaped(&machine.name), escaped(alarm.id.as_str()));
+    head(&mut out, &title, format_args!(""));
+    let state = standing.map_or(AlarmState::Normal, |s| s.state);
+    let occurrence = standing.map_or(0, |s| s.occurrence);
+    push(
+        &mut out,
+        format_args!(
+            "<p>{}: <b>{}</b></p><form method=\"post\"><input type=\"hidden\" name=\"id\" value=\"{id}\">\
+             <input type=\"hidden\" name=\"occurrence\" value=\"{occurrence}\">\
+             <p><label>Your name <input name=\"actor\" required maxlength=\"100\"></label></p>\
+             <p><label>Why <input name=\"comment\" maxlength=\"1000\" size=\"50\"></label></p>\
+             <p><label>Minutes to shelve for <input name=\"minutes\" value=\"30\" size=\"5\"></label></p><p>",
+            escaped(&alarm.message),
+            state.name()
+        ),
+    );
+    for (verb, label) in offers(state) {
+        push(&mut out, format_args!("<button name=\"verb\" value=\"{verb}\">{label}</button> "));
+    }
+    out.push_str("</p></form><p><a href=\"/\">Back</a></p></body></html>\n");
+    out
+}
+
+/// What a person may want to do about an alarm in this state.
+const fn offers(state: AlarmState) -> &'static [(&'static str, &'static str)] {
+    const ACKNOWLEDGE: (&str, &str) = ("acknowledge", "Acknowledge");
+    const RESET: (&str, &str) = ("reset", "Reset");
+    const SHELVE: (&str, &str) = ("shelve", "Shelve");
+    const OUT: (&str, &str) = ("take_out_of_service", "Take out of service");
+    match state {
+        AlarmState::Unacknowledged
+        | AlarmState::ReturnedUnacknowledged
+        | AlarmState::LatchedUnacknowledged => &[ACKNOWLEDGE, SHELVE, OUT],
+        AlarmState::LatchedAcknowledged => &[RESET, SHELVE, OUT],
+        AlarmState::Normal | AlarmState::Acknowledged | AlarmState::SuppressedByDesign => &[SHELVE, OUT],
+        AlarmState::Shelved => &[("unshelve", "Unshelve"), OUT],
+        AlarmState::OutOfService => &[("return_to_service", "Return to service")],
+    }
+}
+
+/// What became of a command.
+pub(crate) fn answer(text: &str) -> String {
+    let mut out = String::new();
+    head(&mut out, "Alarm command", format_args!(""));
+    push(&mut out, format_args!("<p>{}</p><p><a href=\"/\">Back</a></p></body></html>\n", escaped(text)));
     out
 }
 
@@ -96,30 +172,41 @@ fn delivery(out: &mut String, status: &Status) {
     );
 }
 
-fn alarms(out: &mut String, machines: &[MachineView]) {
-    let active: Vec<(&MachineView, &AlarmView)> =
+fn alarms(out: &mut String, machines: &[MachineView], operable: bool) {
+    let standing: Vec<(&MachineView, &AlarmView)> =
         machines.iter().flat_map(|m| m.alarms.iter().map(move |a| (m, a))).collect();
-    push(out, format_args!("<h2>Active alarms: {}</h2>", active.len()));
-    if active.is_empty() {
+    let active = standing.iter().filter(|(_, a)| a.annunciated).count();
+    push(out, format_args!("<h2>Active alarms: {active}</h2>"));
+    if standing.is_empty() {
         return;
     }
     out.push_str(
-        "<table><tr><th>machine</th><th>alarm</th><th>priority</th><th>value</th><th>message</th></tr>",
+        "<table><tr><th>machine</th><th>alarm</th><th>state</th><th>priority</th><th>value</th><th>message</th></tr>",
     );
-    for (machine, alarm) in active {
+    for (machine, alarm) in standing {
         push(
             out,
             format_args!(
-                "<tr><td>{}</td><td class=\"bad\">{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td class=\"{}\">{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
                 escaped(&machine.name),
-                escaped(&alarm.id),
+                if alarm.annunciated { "bad" } else { "uncertain" },
+                named(machine, alarm, operable),
+                escaped(&alarm.state_name),
                 escaped(&alarm.priority),
-                escaped(alarm.value.as_deref().unwrap_or("before start")),
+                escaped(alarm.value.as_deref().unwrap_or("-")),
                 escaped(&alarm.message)
             ),
         );
     }
     out.push_str("</table>");
+}
+
+fn named(machine: &MachineView, alarm: &AlarmView, operable: bool) -> String {
+    let (machine, alarm) = (escaped(&machine.id), escaped(&alarm.id));
+    match operable {
+        true => format!("<a href=\"/machines/{machine}/alarms/{alarm}\">{alarm}</a>"),
+        false => alarm,
+    }
 }
 
 fn connections(out: &mut String, machines: &[Machine]) {

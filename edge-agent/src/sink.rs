@@ -3,58 +3,29 @@
 use std::sync::Arc;
 
 use acquisition::{ChangeFilter, Instants, LinkState, MachineSink, Reading};
-use alarm_engine::AlarmEngine;
 use edge_store::SampleInbox;
-use plant_model::AlarmTransition;
 use service_kit::Clock;
 
+use crate::alarms::MachineAlarms;
 use crate::board::MachineBoard;
 
 pub(crate) struct Sink {
-    engine: AlarmEngine,
+    alarms: Arc<MachineAlarms>,
     board: Arc<MachineBoard>,
     inbox: SampleInbox,
     filter: ChangeFilter,
     clock: Clock,
-    /// Transitions of the current call; kept for its capacity.
-    transitions: Vec<AlarmTransition>,
 }
 
 impl Sink {
     pub(crate) fn new(
-        engine: AlarmEngine,
+        alarms: Arc<MachineAlarms>,
         board: Arc<MachineBoard>,
         inbox: SampleInbox,
         filter: ChangeFilter,
         clock: Clock,
     ) -> Self {
-        Self { engine, board, inbox, filter, clock, transitions: Vec::new() }
-    }
-
-    fn decide(&mut self, readings: &[Reading]) {
-        let wall = self.clock.wall();
-        for reading in readings {
-            self.engine.handle_sample(
-                reading.tag.as_usize(),
-                &reading.sample,
-                reading.received_at,
-                wall,
-                &mut self.transitions,
-            );
-        }
-        let now = self.clock.now();
-        if self.engine.poll_timeout().is_some_and(|due| due <= now) {
-            self.engine.handle_timeout(now, wall, &mut self.transitions);
-        }
-        for transition in &self.transitions {
-            tracing::info!(machine.id = %transition.machine, alarm.id = %transition.alarm,
-                occurrence = transition.occurrence, cause = transition.cause.name(), value = %transition.value,
-                "alarm");
-            self.board.alarm_moved(transition);
-        }
-        if !self.transitions.is_empty() {
-            self.inbox.push_transitions(self.transitions.drain(..));
-        }
+        Self { alarms, board, inbox, filter, clock }
     }
 }
 
@@ -92,7 +63,7 @@ impl Sink {
 impl MachineSink for Sink {
     fn accept(&mut self, readings: &[Reading]) {
         // Alarms first: a decision waits for nothing.
-        self.decide(readings);
+        self.alarms.samples(readings);
         if !readings.is_empty() {
             self.board.update(readings.iter().map(|r| (r.tag, &r.sample)));
             self.record(readings);
@@ -101,23 +72,27 @@ impl MachineSink for Sink {
     }
 
     fn link(&mut self, link: LinkState) {
+        self.alarms.link(&link);
         self.board.set_link(link);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::path::Path;
     use std::sync::atomic::Ordering;
 
     use acquisition::TagIndex;
+    use alarm_engine::AlarmEngine;
     use edge_config::MachineConfig;
     use edge_store::{EdgeStore, Recorder, Settings};
     use plant_model::{Monotonic, Quality, Sample, Timestamp, Value};
     use protocol::SeriesId;
 
     use super::*;
+    use crate::alarms::Outlets;
+    use crate::lane::FastLane;
+    use crate::latency::AlarmLatency;
 
     const LATHE: &str = "version = 1\nid = \"lathe\"\n[opcua]\nendpoint = \"opc.tcp://h:4840\"\n\
         [[tags]]\nid = \"speed\"\ndata_type = \"float\"\nnode_id = \"ns=2;s=speed\"\n\
@@ -126,10 +101,17 @@ mod tests {
 
     fn sink(machine: &MachineConfig, inbox: SampleInbox, clock: Clock) -> (Sink, Arc<MachineBoard>) {
         let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
-        let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone(), &HashMap::new());
+        let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone());
         let board = Arc::new(MachineBoard::new(machine, vec![SeriesId(1)]));
-        let engine = engine.expect("a good machine");
-        (Sink::new(engine, Arc::clone(&board), inbox, machine.change_filter(), clock), board)
+        let outlets = Outlets {
+            board: Arc::clone(&board),
+            lane: Arc::new(FastLane::default()),
+            recorder: inbox.clone(),
+            latency: Arc::new(AlarmLatency::default()),
+            clock,
+        };
+        let alarms = Arc::new(MachineAlarms::new(engine.expect("a good machine"), outlets));
+        (Sink::new(alarms, Arc::clone(&board), inbox, machine.change_filter(), clock), board)
     }
 
     fn reading(value: f64, clock: Clock) -> Reading {
@@ -147,7 +129,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let now = Timestamp::from_micros(1_790_000_000_000_000);
         let store = EdgeStore::open(Settings::new(folder.path().join("b.db")), now).expect("opens").store;
-        let recorder = Recorder::start(store, move || now).expect("starts");
+        let recorder = Recorder::start(store, move || now, Box::new(|_, _| {})).expect("starts");
         let machine = edge_config::read_machine(Path::new("m.toml"), LATHE).expect("good");
         let clock = Clock::start();
         let (mut sink, board) = sink(&machine, recorder.inbox(), clock);
@@ -155,7 +137,7 @@ mod tests {
         for value in [70.0, 71.0, 90.0] {
             sink.accept(&[reading(value, clock)]);
         }
-        assert_eq!(board.active_alarms().len(), 1, "90 is above the limit, though not recorded");
+        assert_eq!(board.standing_alarms().len(), 1, "90 is above the limit, though not recorded");
         assert_eq!(board.latest()[0].as_ref().and_then(|s| s.value.clone()), Some(Value::Float(90.0)));
         assert_eq!(board.counters.withheld_samples.get(), 2);
 

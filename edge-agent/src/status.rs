@@ -1,10 +1,11 @@
-//! The local status interface on a loopback address, read-only.
+//! The local status interface on a loopback address; read-only unless alarm commands are allowed.
 //!
 //! | path | what |
 //! |---|---|
 //! | `/` | a page for people, which renews itself |
 //! | `/status` | state and counts since start, JSON |
-//! | `/machines`, `/machines/{id}` | machines with the newest value of each tag and active alarms, JSON |
+//! | `/machines`, `/machines/{id}` | machines with the newest value of each tag and alarms, JSON |
+//! | `/machines/{id}/alarms/{alarm}` | a form for commands to the alarm (`status.alarm_commands`) |
 //! | `/livez` | the process answers |
 //! | `/readyz` | drivers run and the buffer commits; else 503 and the reason |
 
@@ -12,9 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use edge_store::RecorderCounters;
@@ -25,14 +25,17 @@ use uplink_mqtt::UplinkCounters;
 
 use crate::board::{Board, MachineBoard};
 use crate::bus_load::{BusLoad, BusMeter};
-use crate::page;
+use crate::commands::CommandDesk;
+use crate::lane::FastLane;
+use crate::latency::{AlarmLatency, LatencyRow};
 use crate::view::MachineView;
+use crate::{operate, page};
 
 /// The drivers' scheduler beats every half second; later than this it hangs.
 const BEAT_LAG_MAX: Duration = Duration::from_secs(5);
 
-/// The page loads nothing and runs nothing.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+/// Largest form: a name, a comment, an id.
+const FORM_BYTES_MAX: usize = 8 * 1024;
 
 /// What the status interface can see.
 #[derive(Clone)]
@@ -46,6 +49,11 @@ pub(crate) struct Observed {
     pub heartbeat: Arc<AtomicU64>,
     pub recorder: Arc<RecorderCounters>,
     pub uplink: Arc<UplinkCounters>,
+    pub lane: Arc<FastLane>,
+    pub latency: Arc<AlarmLatency>,
+    pub desk: Arc<CommandDesk>,
+    /// Whether the page takes alarm commands.
+    pub alarm_commands: bool,
 }
 
 /// What the handlers share.
@@ -55,7 +63,14 @@ struct Served {
 }
 
 pub(crate) fn router(observed: Observed) -> Router {
-    Router::new()
+    let operation = get(operate::form).post(operate::submit).layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+    let operation = operation.with_state(Arc::new(observed.clone()));
+    let router = Router::new();
+    let router = match observed.alarm_commands {
+        true => router.route("/machines/{id}/alarms/{alarm}", operation),
+        false => router,
+    };
+    router
         .route("/", get(index))
         .route("/status", get(status))
         .route("/machines", get(machines))
@@ -76,8 +91,19 @@ pub(crate) struct Status {
     pub samples: Samples,
     pub buffer: Buffer,
     pub uplink: Uplink,
+    pub alarms: Alarms,
     pub buses: Vec<Bus>,
     pub machines: Vec<Machine>,
+}
+
+/// How alarms fare on their way, since the start of this process.
+#[derive(Serialize)]
+pub(crate) struct Alarms {
+    /// Copies and results that found no room on the fast lane; the buffer has what they were copies of.
+    pub fast_lane_dropped: u64,
+    /// Messages that were no commands.
+    pub commands_unreadable: u64,
+    pub latency: Vec<LatencyRow>,
 }
 
 /// A connection that machines share, or have for themselves, in which one request travels at a time.
@@ -148,9 +174,9 @@ async fn status(State(served): State<Arc<Served>>) -> Json<Status> {
     Json(served.status())
 }
 
-async fn index(State(served): State<Arc<Served>>) -> impl IntoResponse {
-    let page = page::render(&served.status(), &served.views());
-    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page))
+async fn index(State(served): State<Arc<Served>>) -> operate::Page {
+    let operable = served.observed.alarm_commands;
+    page::guarded(page::render(&served.status(), &served.views(), operable))
 }
 
 async fn machines(State(served): State<Arc<Served>>) -> Json<Vec<MachineView>> {
@@ -251,6 +277,11 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
             resends: uplink.resends(),
             last_error: uplink.last_error(),
         },
+        alarms: Alarms {
+            fast_lane_dropped: observed.lane.dropped(),
+            commands_unreadable: observed.desk.unreadable(),
+            latency: observed.latency.rows(),
+        },
         buses: buses(observed, &BusMeter::default()),
         machines,
     }
@@ -264,7 +295,7 @@ fn machine(board: &MachineBoard) -> Machine {
         protocol: board.protocol,
         link_up,
         link_reason,
-        active_alarms: board.active_alarms().len(),
+        active_alarms: board.annunciated_alarms(),
         scheduled_samples: counters.scheduled_samples.get(),
         acquired_samples: counters.acquired_samples.get(),
         polls_ok: counters.polls_ok.get(),
@@ -300,6 +331,10 @@ pub(crate) mod tests {
             heartbeat: Arc::new(AtomicU64::new(clock.now().micros())),
             recorder: Arc::default(),
             uplink: Arc::default(),
+            lane: Arc::default(),
+            latency: Arc::default(),
+            desk: Arc::new(CommandDesk::new(clock)),
+            alarm_commands: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use plant_model::{AlarmDefinition, Quality, QualityClass, Sample, TagDefinition, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::board::{MachineBoard, Raised};
+use crate::board::{MachineBoard, Standing};
 use crate::bus_load::BusLoad;
 
 /// A machine with the newest value of each tag.
@@ -52,11 +52,20 @@ pub(crate) enum Class {
     Bad,
 }
 
-/// An active alarm.
+/// An alarm that is not normal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AlarmView {
     pub id: String,
-    pub tag: String,
+    /// The tag it watches, if it is a single one.
+    pub tag: Option<String>,
+    /// The mnemonic of ISA-18.2.
+    pub state: String,
+    /// The state in words.
+    pub state_name: String,
+    /// Whether it is shown to people, or hidden by somebody or something.
+    pub annunciated: bool,
+    /// The activation; an acknowledgement names it.
+    pub occurrence: u64,
     pub priority: String,
     pub message: String,
     /// When it was raised; `None` if that was before the agent started.
@@ -91,7 +100,11 @@ impl MachineView {
             doubtful_source_times: board.counters.doubtful_source_times.get(),
             withheld_samples: board.counters.withheld_samples.get(),
             tags: board.tags.iter().zip(&latest).map(|(tag, s)| tag_view(tag, s.as_ref(), now)).collect(),
-            alarms: board.active_alarms().iter().map(|(alarm, raised)| alarm_view(alarm, raised)).collect(),
+            alarms: board
+                .standing_alarms()
+                .iter()
+                .map(|(alarm, standing)| alarm_view(alarm, standing))
+                .collect(),
         }
     }
 }
@@ -126,14 +139,18 @@ fn name_of(tag: &TagDefinition, value: &Value) -> Option<String> {
     tag.enumeration.iter().find(|(known, _)| *known == number).map(|(_, name)| name.to_owned())
 }
 
-fn alarm_view(alarm: &AlarmDefinition, raised: &Raised) -> AlarmView {
+fn alarm_view(alarm: &AlarmDefinition, standing: &Standing) -> AlarmView {
     AlarmView {
         id: alarm.id.to_string(),
-        tag: alarm.tag.to_string(),
+        tag: alarm.condition.tag().map(ToString::to_string),
+        state: standing.state.mnemonic().to_owned(),
+        state_name: standing.state.name().to_owned(),
+        annunciated: standing.state.is_annunciated(),
+        occurrence: standing.occurrence,
         priority: alarm.priority.name().to_owned(),
         message: alarm.message.clone(),
-        since_ms: raised.at.map(Timestamp::millis),
-        value: raised.value.as_ref().map(ToString::to_string),
+        since_ms: standing.raised_at.map(Timestamp::millis),
+        value: standing.value.as_ref().map(ToString::to_string),
     }
 }
 

@@ -12,8 +12,9 @@ use std::time::Duration;
 use acquisition::{
     DECISION, ModbusConnection, ModbusTag, OpcUaConnection, REQUEST_ASSUMED, RegisterFormat, TagIndex,
 };
+use alarm_engine::Expression;
 use edge_config::{AgentConfig, Connection, MachineConfig, Problem, RaisedRate};
-use plant_model::AlarmDefinition;
+use plant_model::{AlarmDefinition, TagId};
 use serde::Serialize;
 
 /// What a sample costs in a batch, header and indexes included.
@@ -305,7 +306,7 @@ fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Durat
         AlarmPlan {
             machine: machine.id.to_string(),
             alarm: alarm.id.to_string(),
-            tag: alarm.tag.to_string(),
+            tag: Expression::tags_of(alarm).iter().map(TagId::as_str).collect::<Vec<_>>().join(", "),
             latency_ms_max: whole_millis(latency),
             on_delay_ms: whole_millis(alarm.on_delay),
             budget_ms: whole_millis(budget),
@@ -318,9 +319,11 @@ fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Durat
 fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, cycle: Duration) -> Duration {
     match &machine.connection {
         Connection::Modbus(connection) => {
-            let mut tags = (0..).map(TagIndex).zip(&machine.tags);
-            let tag = tags.find(|(_, t)| t.definition.id == alarm.tag);
-            tag.map_or(Duration::ZERO, |(tag, _)| connection.alarm_latency(tag, cycle))
+            // The slowest of the tags that decide it.
+            let deciding = Expression::tags_of(alarm);
+            let tags = (0..).map(TagIndex).zip(&machine.tags);
+            let tags = tags.filter(|(_, t)| deciding.contains(&t.definition.id));
+            tags.map(|(tag, _)| connection.alarm_latency(tag, cycle)).max().unwrap_or_default()
         }
         Connection::OpcUa(connection) => connection.alarm_latency(),
     }

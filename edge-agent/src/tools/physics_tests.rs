@@ -194,7 +194,10 @@ fn f1_what_cannot_be_meant_is_refused_with_file_and_line() {
             unknown,
             "0.toml:5: modbus_tcp.time_out_ms = 200: this key is not known; did you mean \"timeout_ms\"?",
         ),
-        (word, "is not known; allowed are high_high, high, low, low_low; did you mean \"high\"?"),
+        (
+            word,
+            "is not known; allowed are high_high, high, low, low_low, deviation, rate_of_change, off_normal, stale, bad_quality, communication, expression; did you mean \"high\"?",
+        ),
     ] {
         let message = refused(&text);
         assert!(message.contains(expected), "{expected}\nis not in\n{message}");

@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 23] = [
     ("tenancy", &["plant-model"]),
     ("fleet", &["plant-model", "protocol"]),
     // L3: adapters
-    ("edge-config", &["plant-model", "protocol", "acquisition"]),
+    ("edge-config", &["plant-model", "protocol", "acquisition", "alarm-engine"]),
     ("edge-store", &["plant-model", "protocol"]),
     ("driver-modbus", &["plant-model", "acquisition", "service-kit"]),
     ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),

@@ -72,6 +72,8 @@ pub struct BufferConfig {
 pub struct StatusConfig {
     /// Where it listens; loopback only. `None`: not at all.
     pub listen: Option<SocketAddr>,
+    /// Whether people at the gateway may acknowledge, shelve and reset alarms there.
+    pub alarm_commands: bool,
 }
 
 pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
@@ -84,7 +86,7 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
     if buffer.is_none() && !root.has("buffer") {
         root.problem("buffer", "is missing; a table [buffer] with a path is needed");
     }
-    let status = root.table("status", status).unwrap_or(StatusConfig { listen: None });
+    let status = root.table("status", status).unwrap_or(StatusConfig { listen: None, alarm_commands: false });
     let alarm_latency_budget = root.millis("alarm_latency_budget_ms", 20..=60_000, 500);
     if has_uplink && uplink.is_none() {
         return None;
@@ -137,10 +139,11 @@ fn buffer(section: &mut Section<'_>) -> Option<BufferConfig> {
 }
 
 fn status(section: &mut Section<'_>) -> Option<StatusConfig> {
+    let alarm_commands = section.flag("alarm_commands").unwrap_or(false);
     let listen: SocketAddr = section.parsed("listen", "an address and port, for example 127.0.0.1:9180")?;
     if !listen.ip().is_loopback() {
         section.problem("listen", "only a loopback address is allowed, for example 127.0.0.1:9180");
         return None;
     }
-    Some(StatusConfig { listen: Some(listen) })
+    Some(StatusConfig { listen: Some(listen), alarm_commands })
 }

@@ -5,6 +5,7 @@
 //! that is not known is an error: a misspelt limit must not be a silent default.
 
 mod agent;
+mod alarm;
 mod machine;
 mod modbus;
 mod opcua;
@@ -130,5 +131,7 @@ fn check_lines(machines: &[(std::path::PathBuf, MachineConfig)], report: &Report
     }
 }
 
+#[cfg(test)]
+mod alarm_tests;
 #[cfg(test)]
 mod tests;

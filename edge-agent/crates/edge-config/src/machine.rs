@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use acquisition::{
     Absence, ChangeFilter, ModbusConnection, ModbusTag, OnChange, OpcUaConnection, OpcUaItem, ValueRange,
 };
-use plant_model::{
-    AlarmDefinition, AlarmKind, AlarmPriority, DataType, Enumeration, MachineId, TagDefinition, TagId,
-};
+use alarm_engine::Expression;
+use plant_model::{AlarmDefinition, DataType, Enumeration, MachineId, TagDefinition, TagId};
 use protocol::TagRole;
 
 use crate::agent::check_version;
+use crate::alarm;
 use crate::modbus::{self, Carrier};
 use crate::opcua;
 use crate::report;
@@ -135,7 +134,7 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<MachineConfig> {
     let known: HashMap<TagId, DataType> =
         tags.iter().map(|(t, _)| (t.definition.id.clone(), t.definition.data_type)).collect();
     let alarms = root.tables("alarms", |section| {
-        let alarm = alarm(section, &known)?;
+        let alarm = alarm::alarm(section, &known)?;
         origin.alarm_lines.push(section.line());
         Some(alarm)
     });
@@ -235,61 +234,6 @@ fn enumeration(section: &mut Section<'_>, data_type: DataType) -> Option<Enumera
     Enumeration::new(names).map_err(|error| section.problem(KEY, error.to_string())).ok()
 }
 
-const KINDS: [(&str, AlarmKind); 4] = [
-    ("high_high", AlarmKind::HighHigh),
-    ("high", AlarmKind::High),
-    ("low", AlarmKind::Low),
-    ("low_low", AlarmKind::LowLow),
-];
-
-const PRIORITIES: [(&str, AlarmPriority); 4] = [
-    ("low", AlarmPriority::Low),
-    ("medium", AlarmPriority::Medium),
-    ("high", AlarmPriority::High),
-    ("critical", AlarmPriority::Critical),
-];
-
-fn alarm(section: &mut Section<'_>, tags: &HashMap<TagId, DataType>) -> Option<AlarmDefinition> {
-    let id = section.parsed("id", "the id of the alarm");
-    let tag = alarm_tag(section, tags);
-    let kind = section.required_choice("kind", &KINDS);
-    let limit = section.required_number("limit");
-    let deadband = section.number("deadband").unwrap_or(0.0);
-    if deadband < 0.0 {
-        section.problem("deadband", "is negative; zero or more is allowed");
-    }
-    let on_delay = section.millis("on_delay_ms", 0..=86_400_000, 0);
-    let off_delay: Duration = section.millis("off_delay_ms", 0..=86_400_000, 0);
-    let priority = section.choice("priority", &PRIORITIES).unwrap_or(AlarmPriority::Medium);
-    let message = section.required_text("message", "what a person is to read and do");
-    Some(AlarmDefinition {
-        id: id?,
-        tag: tag?,
-        kind: kind?,
-        limit: limit?,
-        deadband,
-        on_delay,
-        off_delay,
-        priority,
-        message: message?.to_owned(),
-    })
-}
-
-fn alarm_tag(section: &mut Section<'_>, tags: &HashMap<TagId, DataType>) -> Option<TagId> {
-    let tag: TagId = section.parsed("tag", "the id of the tag to watch")?;
-    match tags.get(&tag) {
-        Some(DataType::Text) => {
-            section.problem("tag", "is a text; a limit needs a number");
-            None
-        }
-        Some(DataType::Bool | DataType::Int | DataType::Float) => Some(tag),
-        None => {
-            section.problem("tag", "this machine has no such tag");
-            None
-        }
-    }
-}
-
 /// Tells the nodes that are watched by an alarm. A deadband would keep a value from its alarm.
 fn mark_alarms(
     root: &mut Section<'_>,
@@ -300,7 +244,7 @@ fn mark_alarms(
     for (tag, source) in tags.iter().zip(sources) {
         let id = &tag.definition.id;
         let Source::OpcUa(item) = source else { continue };
-        item.has_alarm = alarms.iter().any(|alarm| alarm.tag == *id);
+        item.has_alarm = alarms.iter().any(|alarm| Expression::tags_of(alarm).contains(id));
         if item.has_alarm && item.deadband.is_some() {
             root.problem(
                 "tags",

@@ -3,10 +3,11 @@
 //! The files stay as they are; what was raised is told by `check` and in the log. Where no rate is fast
 //! enough nothing is raised, and `check` says why the alarm is late.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use acquisition::{AlarmedUnit, ModbusAddress, ModbusConnection, TagIndex, raise_rates};
+use alarm_engine::Expression;
 use plant_model::{MachineId, TagId};
 
 use crate::{Connection, MachineConfig};
@@ -89,5 +90,6 @@ fn interval(connection: &ModbusConnection, tag: TagIndex) -> Duration {
 /// The tags of a machine that have alarms.
 fn alarmed(machine: &MachineConfig) -> impl Iterator<Item = (TagIndex, TagId)> {
     let ids = (0..).map(TagIndex).zip(machine.tags.iter().map(|t| t.definition.id.clone()));
-    ids.filter(|(_, id)| machine.alarms.iter().any(|alarm| alarm.tag == *id))
+    let deciding: HashSet<TagId> = machine.alarms.iter().flat_map(Expression::tags_of).collect();
+    ids.filter(move |(_, id)| deciding.contains(id))
 }

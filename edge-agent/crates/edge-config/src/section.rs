@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use plant_model::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -205,6 +206,16 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// One value or several in brackets: truth values, whole numbers and texts.
+    pub(crate) fn values(&mut self, key: &'static str) -> Option<Vec<Value>> {
+        self.typed(key, "true, false, a whole number, a text, or several of them in brackets", |v| {
+            match v.as_array() {
+                Some(array) => array.iter().map(|one| value_of(one.get_ref())).collect(),
+                None => Some(vec![value_of(v)?]),
+            }
+        })
+    }
+
     /// A table of texts whose keys are whole numbers; empty if it is not there, `None` if it is none.
     pub(crate) fn numbered_texts(&mut self, key: &'static str) -> Option<Vec<(i64, String)>> {
         if !self.has(key) {
@@ -310,6 +321,13 @@ fn number_of(value: &DeValue<'_>) -> Option<f64> {
         (None, _) => return None,
     };
     text.replace('_', "").parse().ok()
+}
+
+fn value_of(value: &DeValue<'_>) -> Option<Value> {
+    let whole =
+        |n: &toml::de::DeInteger<'_>| i64::from_str_radix(&n.as_str().replace('_', ""), n.radix()).ok();
+    let number = || value.as_integer().and_then(whole).map(Value::Int);
+    value.as_bool().map(Value::Bool).or_else(number).or_else(|| value.as_str().map(|t| Value::Text(t.into())))
 }
 
 fn line_of(line_ends: &[usize], offset: usize) -> usize {

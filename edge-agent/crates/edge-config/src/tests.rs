@@ -74,10 +74,10 @@ data_type = "float"
 node_id = "nsu=urn:machine:lathe;s=speed"
 "#;
 
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new(agent: &str, machines: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(agent: &str, machines: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         std::fs::write(folder.path().join("agent.toml"), agent).expect("writes");
         std::fs::create_dir(folder.path().join("machines.d")).expect("creates");
@@ -87,7 +87,11 @@ impl Folder {
         Self(folder)
     }
 
-    fn errors(&self) -> Vec<Problem> {
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+
+    pub(crate) fn errors(&self) -> Vec<Problem> {
         load(self.0.path()).expect_err("refused").0
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use plant_model::{AlarmTransition, Sample, Timestamp};
+use plant_model::{AlarmTransition, Monotonic, Sample, Timestamp};
 use protocol::{Dropped, LossReason, SeriesId};
 
 use crate::recorder::Request;
@@ -17,10 +17,20 @@ pub(crate) const SAMPLES_MAX: usize = 180_000;
 /// Most requests that wait; the uplink has one under way at a time.
 const REQUESTS_MAX: usize = 64;
 
+/// A transition, and when it was decided by the clock that is never set: what comes after it is measured
+/// from there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// What was decided.
+    pub transition: AlarmTransition,
+    /// When.
+    pub at: Monotonic,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// Alarm transitions are never dropped: their number is bounded by what the plant can raise.
-    pub transitions: VecDeque<AlarmTransition>,
+    pub transitions: VecDeque<Decided>,
     pub samples: VecDeque<(SeriesId, Sample)>,
     pub samples_since: Option<Instant>,
     pub dropped: Option<Dropped>,
@@ -68,7 +78,7 @@ impl SampleInbox {
     }
 
     /// Leaves alarm transitions; they are committed at once, ahead of all samples.
-    pub fn push_transitions(&self, transitions: impl IntoIterator<Item = AlarmTransition>) {
+    pub fn push_transitions(&self, transitions: impl IntoIterator<Item = Decided>) {
         self.lock().transitions.extend(transitions);
         self.shared.wake.notify_one();
     }

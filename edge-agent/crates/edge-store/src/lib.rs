@@ -8,7 +8,7 @@
 //! | `stream` | stream code | `next` sequence, `acked` watermark of the backend; 3 rows |
 //! | `batch` | stream, sequence | `committed_at` (µs), `count`, `body` (the message as it will be sent) |
 //! | `series` | number | machine and tag; a number is never given to another tag |
-//! | `alarm` | machine, alarm | occurrence and whether it is active, as of the last committed transition |
+//! | `alarm` | machine, alarm | occurrence and flags, as of the last committed transition |
 //!
 //! # Writer protocol
 //!
@@ -39,8 +39,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-pub use inbox::SampleInbox;
-pub use recorder::{Recorder, RecorderCounters, StoreClient};
+pub use inbox::{Decided, SampleInbox};
+pub use recorder::{OnAlarms, Recorder, RecorderCounters, StoreClient};
 pub use store::{EdgeStore, Opened, StoredAlarm, StoredBatch};
 
 /// How the buffer behaves.

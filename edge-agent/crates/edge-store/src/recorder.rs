@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use plant_model::{AlarmTransition, Sample, Timestamp};
+use plant_model::{Sample, Timestamp};
 use protocol::limits::BATCH_RECORDS_MAX;
 use protocol::{
     BatchBody, DiagnosticRecord, Dropped, LossReason, Sequence, SeriesId, SeriesSamples, StreamId,
@@ -14,7 +14,7 @@ use protocol::{
 };
 use tokio::sync::{oneshot, watch};
 
-use crate::inbox::{SampleInbox, Waiting};
+use crate::inbox::{Decided, SampleInbox, Waiting};
 use crate::{EdgeStore, StoreError, StoredBatch};
 
 /// Pause before a failed commit is tried again.
@@ -57,6 +57,10 @@ pub struct RecorderCounters {
     /// Whether the last commit failed (1) or not (0).
     pub stalled: AtomicU64,
 }
+
+/// Told of transitions right after they were committed, as the batch with this sequence. It is called by
+/// the writer and must be quick.
+pub type OnAlarms = Box<dyn Fn(Sequence, &[Decided]) + Send>;
 
 /// The uplink's view of the buffer.
 #[derive(Debug, Clone)]
@@ -112,13 +116,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the writer thread. `wall` reads the wall clock.
+    /// Starts the writer thread. `wall` reads the wall clock; `on_alarms` is told of committed transitions.
     ///
     /// # Errors
     /// The buffer cannot be read, or the thread cannot be started.
     pub fn start(
         store: EdgeStore,
         wall: impl Fn() -> Timestamp + Send + 'static,
+        on_alarms: OnAlarms,
     ) -> Result<Self, StoreError> {
         let (ranges_out, ranges) = watch::channel(store.ranges()?);
         let inbox = SampleInbox::new();
@@ -129,6 +134,7 @@ impl Recorder {
             ranges: ranges_out,
             counters: Arc::clone(&counters),
             wall: Box::new(wall),
+            on_alarms,
             freed_at: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
@@ -175,15 +181,17 @@ impl Drop for Recorder {
 /// How a commit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Committed {
-    /// The body needs no further attention.
-    Yes,
+    /// As the batch with this sequence.
+    As(Sequence),
+    /// The recorder stops and cannot wait for the store.
+    GivenUp,
     /// The body is over the limits of one batch.
     NoBatch,
 }
 
 /// What one turn of the loop takes from the inbox.
 struct Work {
-    transitions: Vec<AlarmTransition>,
+    transitions: Vec<Decided>,
     dropped: Option<Dropped>,
     samples: Vec<(SeriesId, Sample)>,
     requests: Vec<Request>,
@@ -196,6 +204,7 @@ struct Writer {
     ranges: watch::Sender<[StreamRange; StreamId::ALL.len()]>,
     counters: Arc<RecorderCounters>,
     wall: Box<dyn Fn() -> Timestamp + Send>,
+    on_alarms: OnAlarms,
     freed_at: Instant,
 }
 
@@ -220,9 +229,7 @@ impl Writer {
 
     /// Commits in the order of urgency; says whether there was anything.
     fn commit_all(&mut self, work: &Work) -> bool {
-        if !work.transitions.is_empty() {
-            self.commit(&BatchBody::Transitions(work.transitions.clone()));
-        }
+        self.commit_transitions(&work.transitions);
         if let Some(dropped) = &work.dropped {
             self.counters.samples_dropped.fetch_add(dropped.samples, Ordering::Relaxed);
             self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped.clone())]));
@@ -234,9 +241,27 @@ impl Writer {
         !work.transitions.is_empty() || work.dropped.is_some() || !work.samples.is_empty()
     }
 
+    /// Commits transitions as one batch, or in halves where one would be too large.
+    fn commit_transitions(&mut self, decided: &[Decided]) {
+        if decided.is_empty() {
+            return;
+        }
+        let transitions = decided.iter().map(|d| d.transition.clone()).collect();
+        match self.commit(&BatchBody::Transitions(transitions)) {
+            Committed::As(sequence) => (self.on_alarms)(sequence, decided),
+            Committed::NoBatch if decided.len() > 1 => {
+                let (first, second) = decided.split_at(decided.len() / 2);
+                self.commit_transitions(first);
+                self.commit_transitions(second);
+            }
+            // The texts of one transition are bounded far below the limits of a batch.
+            Committed::NoBatch | Committed::GivenUp => {}
+        }
+    }
+
     /// Commits samples as one batch, or in halves where one would be too large.
     fn commit_samples(&mut self, samples: &[(SeriesId, Sample)]) {
-        if samples.is_empty() || self.commit(&BatchBody::Samples(group(samples))) == Committed::Yes {
+        if samples.is_empty() || self.commit(&BatchBody::Samples(group(samples))) != Committed::NoBatch {
             return;
         }
         if let [(_, only)] = samples {
@@ -256,9 +281,9 @@ impl Writer {
     fn commit(&mut self, body: &BatchBody) -> Committed {
         loop {
             match self.store.commit(body, (self.wall)()) {
-                Ok(_) => {
+                Ok(header) => {
                     self.count(body);
-                    return Committed::Yes;
+                    return Committed::As(header.sequence);
                 }
                 Err(StoreError::Encode(error)) => {
                     tracing::warn!(error = %error, entries = body.count(), "a batch cannot be made in one piece");
@@ -274,7 +299,7 @@ impl Writer {
                             entries = body.count(),
                             "stopping with entries that could not be committed"
                         );
-                        return Committed::Yes;
+                        return Committed::GivenUp;
                     }
                     std::thread::sleep(RETRY);
                 }

@@ -8,9 +8,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use crate::StoreError;
 
 /// Layout this version writes. Migrations append to [`LAYOUTS`].
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 
-const LAYOUTS: [&str; 1] = ["
+pub(crate) const LAYOUTS: [&str; 2] = [
+    "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE stream (
         code INTEGER PRIMARY KEY,
@@ -39,7 +40,16 @@ const LAYOUTS: [&str; 1] = ["
         active INTEGER NOT NULL,
         PRIMARY KEY (machine, alarm)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    // All that an alarm remembers: an active one had not been acknowledged.
+    "
+    ALTER TABLE alarm ADD COLUMN flags INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE alarm ADD COLUMN shelved_until INTEGER;
+    ALTER TABLE alarm ADD COLUMN review_at INTEGER;
+    UPDATE alarm SET flags = 3 WHERE active <> 0;
+    ALTER TABLE alarm DROP COLUMN active;
+",
+];
 
 /// Opens the file and brings it to the newest layout. `Ok(None)` says that the file is damaged.
 pub(crate) fn open(path: &Path, epoch: u64) -> Result<Option<Connection>, StoreError> {

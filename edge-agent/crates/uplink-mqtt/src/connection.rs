@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Sidecar, TlsError, UplinkCounters, UplinkSettings, tls};
+use crate::{Cargo, Sidecar, TlsError, UplinkCounters, UplinkSettings, Urgent, UrgentMessage, tls};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -28,8 +28,9 @@ const CONNECT_SECONDS: u64 = 10;
 /// Batches of one stream under way; with three streams it stays below the endpoint's receive maximum.
 const WINDOW: u64 = 4;
 
-/// Messages the MQTT client may have unacknowledged: all windows, hello and catalogue.
-const IN_FLIGHT_MAX: u16 = 14;
+/// Messages the MQTT client may have unacknowledged: all windows, hello, catalogue, and two results of
+/// commands; what the endpoint allows.
+const IN_FLIGHT_MAX: u16 = 16;
 
 const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -88,6 +89,8 @@ pub(crate) struct Connection<'a> {
     counters: &'a UplinkCounters,
     stop: &'a CancellationToken,
     acks: AckSlots,
+    /// The backend knows who speaks: hello and catalogue are on their way.
+    introduced: Notify,
 }
 
 impl<'a> Connection<'a> {
@@ -97,22 +100,20 @@ impl<'a> Connection<'a> {
         counters: &'a UplinkCounters,
         stop: &'a CancellationToken,
     ) -> Self {
-        Self { settings, clock, counters, stop, acks: AckSlots::default() }
+        Self { settings, clock, counters, stop, acks: AckSlots::default(), introduced: Notify::new() }
     }
 
     /// Serves one connection to its end.
-    pub(crate) async fn serve(
-        &self,
-        outbox: &mut dyn Outbox,
-        sidecar: &mut dyn Sidecar,
-        backoff: &mut Backoff,
-    ) -> End {
+    pub(crate) async fn serve(&self, cargo: &mut Cargo, backoff: &mut Backoff) -> End {
         let (client, events) = match self.dial() {
             Ok(pair) => pair,
             Err(error) => return End::Failed(error.into()),
         };
+        let (outbox, sidecar, urgent) =
+            (cargo.outbox.as_mut(), cargo.sidecar.as_mut(), cargo.urgent.as_ref());
         tokio::select! {
-            error = self.listen(events) => End::Failed(error),
+            error = self.listen(events, urgent) => End::Failed(error),
+            error = self.hurry(&client, urgent) => End::Failed(error),
             end = self.feed(&client, outbox, sidecar, backoff) => end.unwrap_or_else(End::Failed),
         }
     }
@@ -135,13 +136,13 @@ impl<'a> Connection<'a> {
         Ok(AsyncClient::new(options, 0))
     }
 
-    /// Drives the event loop and picks out acknowledgements; ends with the connection.
-    async fn listen(&self, mut events: EventLoop) -> UplinkError {
+    /// Drives the event loop and picks out acknowledgements and commands; ends with the connection.
+    async fn listen(&self, mut events: EventLoop, urgent: &dyn Urgent) -> UplinkError {
         loop {
             match tokio::time::timeout(WATCHDOG, events.poll()).await {
                 Err(_) => return UplinkError::Silent,
                 Ok(Err(error)) => return self.explain(&error),
-                Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => self.receive(&publish),
+                Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => self.receive(&publish, urgent),
                 Ok(Ok(Event::Incoming(Packet::Disconnect(packet)))) => {
                     return UplinkError::Closed(format!("{:?}", packet.reason_code));
                 }
@@ -160,15 +161,40 @@ impl<'a> Connection<'a> {
         UplinkError::Link { host: host.clone(), port: *port, detail }
     }
 
-    fn receive(&self, publish: &Publish) {
+    fn receive(&self, publish: &Publish, urgent: &dyn Urgent) {
         let topic = std::str::from_utf8(&publish.topic).ok().and_then(|t| Topic::parse(t).ok());
         match topic.map(|t| t.channel) {
             Some(Channel::Ack) => match CumulativeAck::decode(&publish.payload) {
                 Ok(ack) => self.acks.put(ack),
                 Err(error) => tracing::warn!(error = %error, "an acknowledgement cannot be read"),
             },
+            Some(Channel::Command) => urgent.command(&publish.payload),
             Some(other) => tracing::debug!(channel = other.path(), "a message without a reader"),
             None => tracing::warn!("a message under a topic that is not ours"),
+        }
+    }
+
+    /// Sends what is urgent. It shares nothing with [`Self::feed`] but the transport: while that one waits
+    /// for the buffer, this one goes on.
+    async fn hurry(&self, client: &AsyncClient, urgent: &dyn Urgent) -> UplinkError {
+        self.introduced.notified().await;
+        urgent.connected();
+        loop {
+            while let Some(message) = urgent.next() {
+                let published = match message {
+                    UrgentMessage::Transitions(live) => {
+                        self.publish(client, Channel::Live, QoS::AtMostOnce, live).await
+                    }
+                    UrgentMessage::Result(result) => {
+                        self.publish(client, Channel::Response, QoS::AtLeastOnce, result).await
+                    }
+                };
+                if let Err(error) = published {
+                    return error;
+                }
+                urgent.sent();
+            }
+            urgent.changed().await;
         }
     }
 
@@ -183,7 +209,9 @@ impl<'a> Connection<'a> {
         let held = outbox.held();
         let settings = Settings { window: WINDOW, stall: STALL };
         let mut delivery = Delivery::new(settings, outbox.epoch(), held);
-        client.subscribe(self.topic(Channel::Ack), QoS::AtLeastOnce).await.map_err(Box::new)?;
+        for channel in [Channel::Ack, Channel::Command] {
+            client.subscribe(self.topic(channel), QoS::AtLeastOnce).await.map_err(Box::new)?;
+        }
         let hello = Hello {
             epoch: outbox.epoch(),
             schema_max: 1,
@@ -192,6 +220,7 @@ impl<'a> Connection<'a> {
         };
         self.publish(client, Channel::Hello, QoS::AtLeastOnce, hello.encode()).await?;
         self.publish(client, Channel::Catalogue, QoS::AtLeastOnce, sidecar.catalogue()).await?;
+        self.introduced.notify_one();
         delivery.handle_connected(self.clock.now());
         let mut live_due = Instant::now();
         let mut drain_until: Option<Instant> = None;

@@ -43,7 +43,8 @@ function buildMachine(index, gateway, seed) {
     { id: `${own[1][0]}.high-high`, tag: own[1][0], kind: "high_high", limit: round(mean + amplitude * 2), deadband: round(amplitude * 0.1), priority: "critical", message: `${own[1][1]} far too high` },
     { id: `${own[0][0]}.low`, tag: own[0][0], kind: "low", limit: round(mean0 - amplitude0 * 2), deadband: round(amplitude0 * 0.1), priority: "low", message: `${own[0][1]} low` },
   ];
-  return { id: `${kind}-${Math.floor(index / KINDS.length) + 1}`, name: `${title} ${Math.floor(index / KINDS.length) + 1}`, gateway, kind, protocol, index, seed: seed * 100 + index, tags, alarms };
+  const usual = { expression: null, acknowledge: "on_return", latching: false, suppress_while: null, shelve_seconds_max: 28_800 };
+  return { id: `${kind}-${Math.floor(index / KINDS.length) + 1}`, name: `${title} ${Math.floor(index / KINDS.length) + 1}`, gateway, kind, protocol, index, seed: seed * 100 + index, tags, alarms: alarms.map((alarm) => ({ ...alarm, ...usual })) };
 }
 
 const round = (value) => Number(value.toPrecision(4));

@@ -40,7 +40,8 @@ export function formatNamed(value: TagValue | undefined, names: readonly Enumera
 }
 
 /** A limit is printed as configured, not rounded like a reading. */
-export function formatLimit(value: number): string {
+export function formatLimit(value: number | null): string {
+  if (value === null) return NONE;
   return new Intl.NumberFormat(t.locale, { maximumFractionDigits: 6 }).format(value);
 }
 
