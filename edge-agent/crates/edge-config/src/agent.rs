@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use plant_model::{GatewayId, TenantId};
 
+use crate::output::{self, Plant};
 use crate::section::Section;
-use crate::{MachineConfig, RaisedRate};
+use crate::{MachineConfig, OutputConfig, RaisedRate};
 
 /// The version of the format.
 const VERSION: i64 = 1;
@@ -31,6 +32,8 @@ pub struct AgentConfig {
     /// What an alarm may take from the change in the machine to the decision; `check` holds the plan
     /// of requests against it.
     pub alarm_latency_budget: Duration,
+    /// What alarms switch at the gateway itself.
+    pub outputs: Vec<OutputConfig>,
     /// The machines, one file each.
     pub machines: Vec<MachineConfig>,
     /// Where they are read more often than their files say, for the sake of alarms.
@@ -76,7 +79,7 @@ pub struct StatusConfig {
     pub alarm_commands: bool,
 }
 
-pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
+pub(crate) fn parse(root: &mut Section<'_>, plant: &Plant<'_>) -> Option<AgentConfig> {
     check_version(root);
     let tenant = root.parsed("tenant", "the id of the customer");
     let gateway = root.parsed("gateway", "the id of this gateway");
@@ -88,6 +91,7 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
     }
     let status = root.table("status", status).unwrap_or(StatusConfig { listen: None, alarm_commands: false });
     let alarm_latency_budget = root.millis("alarm_latency_budget_ms", 20..=60_000, 500);
+    let outputs = output::outputs(root, plant);
     if has_uplink && uplink.is_none() {
         return None;
     }
@@ -98,6 +102,7 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
         buffer: buffer?,
         status,
         alarm_latency_budget,
+        outputs,
         machines: Vec::new(),
         raised: Vec::new(),
     })
