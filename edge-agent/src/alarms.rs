@@ -4,13 +4,14 @@
 //! end of timers and with commands. Both hold the lock for microseconds and never while they wait, so that
 //! everything about a machine has one order and a delay ends in time even if the machine is silent.
 //!
-//! A decision goes, in this order, to the log and the board, onto the fast lane to the uplink, and into the
-//! recorder. None of them waits.
+//! A decision goes, in this order, to the log and the board, to the outputs of this gateway, onto the fast
+//! lane to the uplink, and into the recorder. None of them waits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use acquisition::{LinkState, Reading};
 use alarm_engine::{AlarmEngine, Link, Snapshot};
+use alarm_output_driver::OutputFeed;
 use edge_store::{Decided, SampleInbox};
 use plant_model::{AlarmTransition, Monotonic, Timestamp};
 use protocol::{Command, CommandOutcome, CommandResult};
@@ -27,6 +28,7 @@ use crate::latency::{AlarmLatency, Stage, mark};
 #[derive(Clone)]
 pub(crate) struct Outlets {
     pub board: Arc<MachineBoard>,
+    pub outputs: Arc<OutputFeed>,
     pub lane: Arc<FastLane>,
     pub recorder: SampleInbox,
     pub latency: Arc<AlarmLatency>,
@@ -171,6 +173,7 @@ impl Outlets {
                 self.latency.reached(Stage::Decision, (since, priority), one.at);
             }
             self.board.alarm_moved(t);
+            self.outputs.moved(t);
         }
         self.lane.push_transitions(decided.iter().cloned());
         self.recorder.push_transitions(decided);

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use acquisition::ModbusAddress;
 use alarm_engine::{AlarmEngine, AlarmSnapshot, Snapshot};
+use alarm_output::AlarmKey;
+use alarm_output_driver::OutputFeed;
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
 use edge_store::{EdgeStore, OnAlarms, Recorder, Settings, StoreClient, StoredAlarm};
@@ -19,7 +21,7 @@ use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
 use sd_notify::NotifyState;
 use service_kit::Clock;
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
@@ -30,6 +32,7 @@ use crate::commands::CommandDesk;
 use crate::lane::{FastLane, UrgentTraffic};
 use crate::latency::AlarmLatency;
 use crate::outbox::{BoardSidecar, StoreOutbox};
+use crate::outputs::{self, Outputs, Writers};
 use crate::sink::Sink;
 use crate::status::{self, Observed};
 
@@ -70,6 +73,8 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let recorder = Recorder::start(store, move || clock.wall(), on_alarms(&latency, clock))?;
     let board = board(&config.machines, &numbers);
     let lane = Arc::new(FastLane::default());
+    let outputs = Outputs::new(&config.outputs);
+    let output_boards = outputs.boards.clone();
     let floor =
         Floor { sense, config, board: &board, recorder: &recorder, lane: &lane, latency: &latency, clock };
     for rate in &config.raised {
@@ -77,19 +82,19 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
             interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
     }
-    let stop_drivers = CancellationToken::new();
-    let (drivers, desk) = floor.spawn(snapshots, &stop_drivers)?;
+    let stops = Stops::default();
+    let Spawned { drivers, outputs, desk } = floor.spawn(snapshots, outputs, &stops)?;
     let heartbeat = spawn_heartbeat(sense, clock);
 
     let uplink = Arc::new(UplinkCounters::default());
-    let stop_uplink = CancellationToken::new();
+    let stop_uplink = stops.uplink.clone();
     let shipping = config.uplink.as_ref().map(|to| {
         let (lane, desk, latency) = (Arc::clone(&lane), Arc::clone(&desk), Arc::clone(&latency));
         let traffic = UrgentTraffic { lane, desk, latency, clock };
         let catalogue = catalogue(epoch, &config.machines, &numbers).encode();
         let cargo = cargo(epoch, catalogue, recorder.client(), &board, traffic);
         let settings = uplink_settings(config, to);
-        tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stop_uplink.clone()))
+        tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stop_uplink))
     });
     let observed = Observed {
         tenant: config.tenant.to_string(),
@@ -103,6 +108,7 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         lane,
         latency,
         desk,
+        outputs: output_boards,
         alarm_commands: config.status.alarm_commands,
     };
     let address = serve_status(config, observed.clone()).await?;
@@ -118,23 +124,48 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     tracing::info!(signal, "stopping");
     notify(&[NotifyState::Stopping]);
     feeding.abort();
-    stop_drivers.cancel();
-    join_drivers(drivers).await;
-    if let Err(error) = recorder.client().flush().await {
-        tracing::warn!(error = %error, "the last samples could not be flushed before delivery");
-    }
-    stop_uplink.cancel();
-    if let Some(shipping) = shipping
-        && tokio::time::timeout(DRAIN_MAX + Duration::from_secs(1), shipping).await.is_err()
-    {
-        tracing::warn!("the uplink did not end in time; what is committed stays in the buffer");
-    }
-    recorder.stop();
+    Running { outputs, drivers, shipping, recorder }.stop(&stops).await;
     if let Some(path) = state_file {
         write_state(path, address, epoch, Some(&observed))?;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The ends of what runs.
+#[derive(Default)]
+struct Stops {
+    outputs: CancellationToken,
+    drivers: CancellationToken,
+    uplink: CancellationToken,
+}
+
+/// What runs until the agent stops.
+struct Running {
+    outputs: JoinSet<()>,
+    drivers: JoinSet<()>,
+    shipping: Option<JoinHandle<()>>,
+    recorder: Recorder,
+}
+
+impl Running {
+    /// The way down: each step needs what is stopped after it.
+    async fn stop(self, stops: &Stops) {
+        stops.outputs.cancel();
+        outputs::join(self.outputs).await;
+        stops.drivers.cancel();
+        join_drivers(self.drivers).await;
+        if let Err(error) = self.recorder.client().flush().await {
+            tracing::warn!(error = %error, "the last samples could not be flushed before delivery");
+        }
+        stops.uplink.cancel();
+        if let Some(shipping) = self.shipping
+            && tokio::time::timeout(DRAIN_MAX + Duration::from_secs(1), shipping).await.is_err()
+        {
+            tracing::warn!("the uplink did not end in time; what is committed stays in the buffer");
+        }
+        self.recorder.stop();
+    }
 }
 
 /// What the agent keeps between two runs lies beside its buffer.
@@ -212,13 +243,17 @@ struct Floor<'a> {
     clock: Clock,
 }
 
+/// What [`Floor::spawn`] has made.
+struct Spawned {
+    drivers: JoinSet<()>,
+    outputs: JoinSet<()>,
+    desk: Arc<CommandDesk>,
+}
+
 impl Floor<'_> {
-    /// Spawns a driver for each connection and a keeper for the alarms of each machine.
-    fn spawn(
-        &self,
-        mut snapshots: Snapshots,
-        stop: &CancellationToken,
-    ) -> Result<(JoinSet<()>, Arc<CommandDesk>)> {
+    /// Spawns a driver for each connection, a keeper for the alarms of each machine, and the outputs.
+    fn spawn(&self, mut snapshots: Snapshots, outputs: Outputs, stops: &Stops) -> Result<Spawned> {
+        let stop = &stops.drivers;
         let (mut tasks, mut desk) = (JoinSet::new(), CommandDesk::new(self.clock));
         // Machines with the same address share one connection.
         let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
@@ -226,7 +261,7 @@ impl Floor<'_> {
         let identity = Arc::new(driver_opcua::Identity::new(folder, self.config.gateway.clone()));
         for (machine, place) in self.config.machines.iter().zip(self.board.machines.iter()) {
             let known = snapshots.remove(&machine.id).unwrap_or_default();
-            let alarms = Arc::new(self.alarms(machine, place, &known)?);
+            let alarms = Arc::new(self.alarms(machine, place, &known, &outputs.feed)?);
             let keeper = keep(Arc::clone(&alarms), desk.open(machine.id.clone()), stop.clone());
             tasks.spawn_on(keeper, self.sense.handle());
             let (inbox, filter) = (self.recorder.inbox(), machine.change_filter());
@@ -247,10 +282,31 @@ impl Floor<'_> {
                 }
             }
         }
-        for units in buses.into_values() {
-            tasks.spawn_on(driver_modbus::run(units, self.clock, stop.clone()), self.sense.handle());
+        let writers = self.spawn_buses(buses, &mut tasks, stop);
+        let scene = (self.sense.handle(), self.clock, &stops.outputs);
+        let outputs = outputs.spawn(&self.config.machines, &writers, scene)?;
+        Ok(Spawned { drivers: tasks, outputs, desk: Arc::new(desk) })
+    }
+
+    /// Only a connection that an output writes to can be written to at all.
+    fn spawn_buses(
+        &self,
+        buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>>,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Writers {
+        let mut writers = Writers::new();
+        for (address, units) in buses {
+            let (clock, stop, sense) = (self.clock, stop.clone(), self.sense.handle());
+            if outputs::written(self.config).any(|written| *written == address) {
+                let (writer, queue) = driver_modbus::write_queue();
+                writers.insert(address, writer);
+                tasks.spawn_on(driver_modbus::run_with_writes(units, queue, clock, stop), sense);
+            } else {
+                tasks.spawn_on(driver_modbus::run(units, clock, stop), sense);
+            }
         }
-        Ok((tasks, Arc::new(desk)))
+        writers
     }
 
     fn alarms(
@@ -258,12 +314,18 @@ impl Floor<'_> {
         machine: &MachineConfig,
         place: &Arc<MachineBoard>,
         known: &Snapshot,
+        outputs: &Arc<OutputFeed>,
     ) -> Result<MachineAlarms> {
         let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
         let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone())?;
         place.restore(known);
+        for (alarm, standing) in place.standing_alarms() {
+            let key = AlarmKey { machine: machine.id.clone(), alarm: alarm.id.clone() };
+            outputs.stands(&key, standing.state, alarm.priority);
+        }
         let outlets = Outlets {
             board: Arc::clone(place),
+            outputs: Arc::clone(outputs),
             lane: Arc::clone(self.lane),
             recorder: self.recorder.inbox(),
             latency: Arc::clone(self.latency),

@@ -10,6 +10,7 @@ mod lane;
 mod latency;
 mod operate;
 mod outbox;
+mod outputs;
 mod page;
 mod sink;
 mod status;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use alarm_output_driver::OutputBoard;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -52,6 +53,7 @@ pub(crate) struct Observed {
     pub lane: Arc<FastLane>,
     pub latency: Arc<AlarmLatency>,
     pub desk: Arc<CommandDesk>,
+    pub outputs: Vec<Arc<OutputBoard>>,
     /// Whether the page takes alarm commands.
     pub alarm_commands: bool,
 }
@@ -104,6 +106,23 @@ pub(crate) struct Alarms {
     /// Messages that were no commands.
     pub commands_unreadable: u64,
     pub latency: Vec<LatencyRow>,
+    pub outputs: Vec<AlarmOutput>,
+}
+
+/// An output that alarms drive, since the start of this process.
+#[derive(Serialize)]
+pub(crate) struct AlarmOutput {
+    pub id: String,
+    /// `on` or `off`.
+    pub desired: &'static str,
+    /// What was confirmed last; `null` while that is not known.
+    pub actual: Option<&'static str>,
+    pub fault: Option<String>,
+    pub drives: u64,
+    pub confirmed: u64,
+    pub coalesced: u64,
+    pub beats: u64,
+    pub beats_failed: u64,
 }
 
 /// A connection that machines share, or have for themselves, in which one request travels at a time.
@@ -281,9 +300,26 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
             fast_lane_dropped: observed.lane.dropped(),
             commands_unreadable: observed.desk.unreadable(),
             latency: observed.latency.rows(),
+            outputs: observed.outputs.iter().map(|o| output(o)).collect(),
         },
         buses: buses(observed, &BusMeter::default()),
         machines,
+    }
+}
+
+fn output(board: &OutputBoard) -> AlarmOutput {
+    let view = board.view();
+    let tally = view.tally;
+    AlarmOutput {
+        id: board.id().to_string(),
+        desired: view.desired.name(),
+        actual: view.actual.map(alarm_output::Level::name),
+        fault: view.fault,
+        drives: tally.drives,
+        confirmed: tally.confirmed,
+        coalesced: tally.coalesced,
+        beats: tally.beats,
+        beats_failed: tally.beats_failed,
     }
 }
 
@@ -334,6 +370,7 @@ pub(crate) mod tests {
             lane: Arc::default(),
             latency: Arc::default(),
             desk: Arc::new(CommandDesk::new(clock)),
+            outputs: Vec::new(),
             alarm_commands: false,
         }
     }

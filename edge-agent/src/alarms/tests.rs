@@ -34,6 +34,7 @@ impl Fixture {
         let lane = Arc::new(FastLane::default());
         let outlets = Outlets {
             board: Arc::clone(&board().machines[0]),
+            outputs: Arc::default(),
             lane: Arc::clone(&lane),
             recorder: recorder.inbox(),
             latency: Arc::clone(&latency),
