@@ -104,6 +104,7 @@ mod tests {
         let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone());
         let board = Arc::new(MachineBoard::new(machine, vec![SeriesId(1)]));
         let outlets = Outlets {
+            outputs: Arc::default(),
             board: Arc::clone(&board),
             lane: Arc::new(FastLane::default()),
             recorder: inbox.clone(),

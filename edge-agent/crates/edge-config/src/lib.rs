@@ -49,8 +49,8 @@ pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
     let mut machines: Vec<_> = machines.into_iter().map(|(_, machine)| machine).collect();
     let plant = Plant { machines: &machines, is_complete: report.is_empty() };
     let path = folder.join("agent.toml");
-    let agent = read(&path, &report)
-        .and_then(|text| parse(&path, &text, &report, |root| agent::parse(root, &plant)));
+    let agent =
+        read(&path, &report).and_then(|text| parse(&path, &text, &report, |root| agent::parse(root, &plant)));
     report.finish(agent.map(|agent| {
         let raised = rates::raise(&mut machines, agent.alarm_latency_budget);
         AgentConfig { machines, raised, ..agent }

@@ -1,4 +1,6 @@
-use plant_model::{AlarmFlags, AlarmState, DataType, Enumeration, Quality, TagDefinition, TransitionCause, Value};
+use plant_model::{
+    AlarmFlags, AlarmState, DataType, Enumeration, Quality, TagDefinition, TransitionCause, Value,
+};
 use protocol::{CatalogueTag, MachineLink, SeriesSamples, TagRole};
 
 use super::*;
