@@ -153,12 +153,12 @@ mod tests {
     use super::*;
 
     fn transition(cause: TransitionCause, at: i64) -> AlarmTransition {
-        let to = match cause {
-            TransitionCause::Raised => AlarmState::Unacknowledged,
-            TransitionCause::Acknowledged => AlarmState::Acknowledged,
-            TransitionCause::ReturnedToNormal => AlarmState::Normal,
-            other => unreachable!("{other:?} is not used here"),
-        };
+        let states = [
+            (TransitionCause::Raised, AlarmState::Unacknowledged),
+            (TransitionCause::Acknowledged, AlarmState::Acknowledged),
+            (TransitionCause::ReturnedToNormal, AlarmState::Normal),
+        ];
+        let (_, to) = states.into_iter().find(|(of, _)| *of == cause).expect("a cause used here");
         AlarmTransition {
             machine: MachineId::new("press-1").expect("valid"),
             alarm: AlarmId::new("hot").expect("valid"),

@@ -170,11 +170,9 @@ pub(crate) async fn save_catalogue(store: &impl IngestStore, catalogue: Catalogu
 }
 
 pub(crate) fn transition(occurrence: u64, cause: TransitionCause, micros: i64) -> AlarmTransition {
-    let (from, to) = match cause {
-        TransitionCause::Raised => (AlarmState::Normal, AlarmState::Unacknowledged),
-        TransitionCause::ReturnedToNormal => (AlarmState::Unacknowledged, AlarmState::Normal),
-        other => unreachable!("{other:?} is made by its test"),
-    };
+    let (normal, raised) = (AlarmState::Normal, AlarmState::Unacknowledged);
+    let (from, to) =
+        if cause == TransitionCause::ReturnedToNormal { (raised, normal) } else { (normal, raised) };
     AlarmTransition {
         machine: machine(),
         alarm: AlarmId::new("hot").expect("valid"),
