@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use service_kit::telemetry;
 
-use cli::{BrowseCommand, Cli, Command, DoctorCommand, ReadCommand, ScanCommand, WriteCommand};
+use cli::{AlarmCommand, BrowseCommand, Cli, Command, DoctorCommand, ReadCommand, ScanCommand, WriteCommand};
 use tools::Found;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h): a restart will not help.
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(arguments) => app::run(&arguments).map(|()| Found::Something),
         Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
+        Command::Alarm(AlarmCommand::Test(arguments)) => tools::alarm_test::run(&arguments),
         Command::Read(ReadCommand::Modbus(arguments)) => tools::read::modbus(&arguments),
         Command::Write(WriteCommand::Modbus(arguments)) => tools::write::modbus(&arguments),
         Command::Write(WriteCommand::Tag(arguments)) => tools::write::tag(&arguments),

@@ -58,6 +58,19 @@ pub(crate) struct DiagArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AlarmTestArguments {
+    /// The machine file with the alarms: [[tags]] and [[alarms]] as in machines.d/.
+    #[arg(long)]
+    pub rules: PathBuf,
+    /// The recording, CSV in UTF-8, its rows in the order of time.
+    #[arg(long)]
+    pub csv: PathBuf,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct GenerateArguments {
     /// The folder to write to.
     #[arg(long)]

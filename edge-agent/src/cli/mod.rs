@@ -9,7 +9,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use service_kit::telemetry::LogFormat;
 
 pub(crate) use files::{
-    CheckArguments, DiagArguments, GenerateArguments, ImportArguments, RunArguments, WatchArguments,
+    AlarmTestArguments, CheckArguments, DiagArguments, GenerateArguments, ImportArguments, RunArguments,
+    WatchArguments,
 };
 pub(crate) use modbus::{ReadModbusArguments, ScanModbusArguments, ScanSerialArguments};
 pub(crate) use opcua::{
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// Find out why a server cannot be reached or entered.
     #[command(subcommand)]
     Doctor(DoctorCommand),
+    /// Try alarms without a machine.
+    #[command(subcommand)]
+    Alarm(AlarmCommand),
     /// Show the newest values of a running agent as a live table: machine, tag, value, quality, age.
     Watch(WatchArguments),
     /// Add the tags of a list in CSV, Excel or LibreOffice to a machine file.
@@ -75,6 +79,16 @@ pub(crate) enum Command {
     Diag(DiagArguments),
     /// Write shell completions and manual pages.
     Generate(GenerateArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlarmCommand {
+    /// Show what the alarms of a machine file would have done with recorded values.
+    ///
+    /// The recording is CSV: a column `time` (RFC 3339, or seconds), then one column for each tag, by its
+    /// id. An empty cell: not read then; `bad`: read and not good. A column `@link` says `up` or `down`.
+    /// Mistakes are told with their line (exit code 78).
+    Test(AlarmTestArguments),
 }
 
 #[derive(Debug, Subcommand)]

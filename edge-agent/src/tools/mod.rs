@@ -3,6 +3,7 @@
 //! A tool computes a report first and prints it last, as an aligned table or as JSON; what a report
 //! says is decided in pure functions, so that it can be tested without a terminal.
 
+pub(crate) mod alarm_test;
 pub(crate) mod check;
 pub(crate) mod diag;
 mod expect;
@@ -14,6 +15,7 @@ pub(crate) mod local;
 pub(crate) mod opcua;
 mod physics;
 pub(crate) mod read;
+mod recording;
 mod redact;
 pub(crate) mod scan;
 pub(crate) mod serial;
