@@ -13,7 +13,7 @@ use acquisition::ModbusAddress;
 use alarm_engine::{AlarmEngine, Snapshot};
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
-use edge_store::{EdgeStore, Recorder, Settings, StoredAlarm};
+use edge_store::{EdgeStore, Opened, Recorder, Settings, StoredAlarm};
 use plant_model::AlarmId;
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
 use sd_notify::NotifyState;
@@ -128,23 +128,32 @@ fn state_folder(config: &AgentConfig) -> &Path {
 fn open_store(config: &AgentConfig, clock: Clock) -> Result<EdgeStore> {
     let buffer = &config.buffer;
     let settings = Settings {
-        path: buffer.path.clone(),
         commit_interval: buffer.commit_interval,
         commit_samples: buffer.commit_samples,
         bytes_max: buffer.bytes_max,
         replay_window: buffer.replay_window,
+        ..Settings::new(&buffer.path)
     };
     let opened = EdgeStore::open(settings, clock.wall())?;
-    if let Some(aside) = opened.set_aside {
-        tracing::error!(
-            path = %buffer.path.display(),
-            set_aside = %aside.display(),
-            epoch = %opened.store.epoch(),
-            "the buffer was damaged: it is kept under its new name, and an empty buffer with a new epoch is in use; \
-             batches that were not delivered are only in the file set aside"
-        );
-    }
+    report_damage(&opened, &buffer.path);
     Ok(opened.store)
+}
+
+fn report_damage(opened: &Opened, path: &Path) {
+    let epoch = opened.store.epoch();
+    if opened.log_was_cut {
+        tracing::error!(path = %path.display(), epoch = %epoch,
+            "the log of the buffer was missing or cut: commits may be lost; numbers are skipped and a gap is recorded");
+    }
+    let Some(aside) = &opened.set_aside else { return };
+    match opened.salvaged {
+        Some(salvaged) => tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
+            batches = salvaged.batches, gaps = salvaged.gaps,
+            "the buffer was damaged: it is kept under its new name, and what could be read goes on in a new file"),
+        None => tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
+            "the buffer was damaged beyond reading: it is kept under its new name, and an empty buffer with a new \
+             epoch is in use; batches that were not delivered are only in the file set aside"),
+    }
 }
 
 type Numbers = HashMap<plant_model::MachineId, Vec<SeriesId>>;
