@@ -44,7 +44,8 @@ impl BufferHealth {
     pub(crate) fn of(error: &StoreError) -> Self {
         match error {
             StoreError::Full | StoreError::NoRoom { .. } => Self::Full,
-            StoreError::Gone { .. } | StoreError::Reach { .. } => Self::Gone,
+            StoreError::Gone { .. } => Self::Gone,
+            StoreError::Reach { source, .. } => of_io(source),
             StoreError::Sqlite { source, .. } | StoreError::Open { source, .. } => of_sqlite(source),
             StoreError::InUse { .. }
             | StoreError::SetAside { .. }
@@ -53,6 +54,16 @@ impl BufferHealth {
             | StoreError::Stalled
             | StoreError::Closed => Self::Failing,
         }
+    }
+}
+
+fn of_io(error: &std::io::Error) -> BufferHealth {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => BufferHealth::ReadOnly,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BufferHealth::Full,
+        ErrorKind::NotFound => BufferHealth::Gone,
+        _ => BufferHealth::Failing,
     }
 }
 
