@@ -54,6 +54,10 @@ impl Outbox for StoreOutbox {
     fn acknowledge(&self, stream: StreamId, through: Sequence) {
         self.client.acknowledge(stream, through);
     }
+
+    fn refuse(&self, stream: StreamId, sequence: Sequence, bytes_max: usize) {
+        self.client.divide(stream, sequence, bytes_max);
+    }
 }
 
 /// Catalogue and live values.

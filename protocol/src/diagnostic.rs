@@ -17,7 +17,7 @@ pub enum LossReason {
     StoreStalled,
     /// A stored batch could not be read back.
     Damaged,
-    /// The batch cannot be delivered: the broker takes no message of its size.
+    /// The broker takes no message of its size: the entries go on in later, smaller batches.
     Refused,
 }
 

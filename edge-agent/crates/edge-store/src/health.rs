@@ -59,12 +59,16 @@ impl BufferHealth {
 
 fn of_io(error: &std::io::Error) -> BufferHealth {
     use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::ReadOnlyFilesystem => BufferHealth::ReadOnly,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BufferHealth::Full,
-        ErrorKind::NotFound => BufferHealth::Gone,
-        _ => BufferHealth::Failing,
-    }
+    let known = [
+        (ErrorKind::ReadOnlyFilesystem, BufferHealth::ReadOnly),
+        (ErrorKind::StorageFull, BufferHealth::Full),
+        (ErrorKind::QuotaExceeded, BufferHealth::Full),
+        (ErrorKind::NotFound, BufferHealth::Gone),
+    ];
+    known
+        .into_iter()
+        .find(|(kind, _)| *kind == error.kind())
+        .map_or(BufferHealth::Failing, |(_, health)| health)
 }
 
 fn of_sqlite(error: &rusqlite::Error) -> BufferHealth {
@@ -97,7 +101,9 @@ pub struct RecorderCounters {
     pub stalled: AtomicU64,
     /// Samples and records given up because the buffer was full.
     pub entries_evicted: AtomicU64,
-    /// Batches set aside as undeliverable.
+    /// Batches that were larger than the broker takes.
+    pub batches_divided: AtomicU64,
+    /// Batches set aside because they cannot be delivered.
     pub batches_set_aside: AtomicU64,
     /// Samples that wait in memory.
     pub samples_waiting: AtomicU64,

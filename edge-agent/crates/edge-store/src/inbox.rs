@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plant_model::{AlarmTransition, Sample, Timestamp};
 use protocol::{Dropped, LossReason, SeriesId};
 
-use crate::recorder::Request;
+use crate::client::Request;
 
 /// Most samples that wait in memory: 10 minutes of a plant of 300 samples a second. Beyond it the
 /// oldest go, counted and recorded, because the newest are worth more to the people on the floor.

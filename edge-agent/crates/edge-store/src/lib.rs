@@ -2,13 +2,13 @@
 //!
 //! # Layout
 //!
-//! The file `buffer.db` has pages of 2,048 bytes; `buffer.db-wal`, its write-ahead log, stays beside it for ever.
+//! The file `buffer.db` has pages of 1,024 bytes; `buffer.db-wal`, its write-ahead log, stays beside it for ever.
 //! Numbers below are bytes in a row, without SQLite's own (about 10 a row).
 //!
 //! | table | key | what | bytes |
 //! |---|---|---|---|
 //! | `meta` | name | `epoch` (random, made with the file), `log` (bytes to which the log was grown) | 8 each |
-//! | `stream` | code | `next` sequence, `acked` watermark of the backend; 3 rows | 1 + 8 + 8 |
+//! | `stream` | code | `next` sequence (or the one after the newest batch, if that is larger), `acked` watermark; 3 rows | 1 + 8 + 8 |
 //! | `outbox` | stream code · 2⁵⁶ + sequence | `committed_at` µs, `count` of entries, `thinned` 0 or 1, `message` as it will be sent | 8 + 8 + 4 + 1 + 48…1,048,576 |
 //! | `aside` | as `outbox` | batches that cannot be delivered, with the reason; at most 16 | as `outbox` |
 //! | `series` | number | machine and tag; a number is never given to another tag | 4 + up to 126 |
@@ -19,10 +19,10 @@
 //!
 //! One thread owns the only connection and locks the file for itself (`locking_mode=EXCLUSIVE`): a second agent on
 //! the same file is refused, and no reader can keep the log from being emptied. A batch is encoded once; its
-//! sequence is taken from `stream` in the transaction that inserts it. `synchronous=FULL`: a sequence that was handed
+//! sequence is taken in the transaction that inserts it; `stream` is written when batches are deleted, and every 64 commits. `synchronous=FULL`: a sequence that was handed
 //! out is on the medium before anybody hears of it, so that a power cut never makes a sequence be used twice. Alarm
 //! transitions are committed at once, samples in groups ([`Settings::commit_interval`]). Acknowledgements are written
-//! with the next commit: losing one costs a resend.
+//! with `stream`: losing one costs a resend.
 //!
 //! # Space
 //!
@@ -46,6 +46,7 @@
 //! | kill at any instruction, power cut | the last commit that returned and all before it are there; what was not committed is lost, at most one commit interval |
 //! | disk full | nothing, see above. While the file is being made for the first time: it is refused with a message |
 //! | read-only, I/O error | a failed commit gives everything back to the memory ring, which keeps the newest 180,000 samples; commits are tried again every half second, the file is opened again every 5 s; [`BufferHealth`] says so; what the ring lost is a `Dropped` record |
+//! | a batch larger than the broker takes | it is divided into new batches, with a gap record; commits keep to that size from then on |
 //! | a damaged batch | it is moved to `aside` when it is read, with a gap record |
 //! | a damaged file at start | it is renamed, never deleted; every batch that can be read goes on in a new file, see [`mod@salvage`] |
 //! | a log that is missing or was cut | commits may be gone that were already sent: numbers are skipped so that none is used twice, with a gap record |
@@ -56,6 +57,8 @@
 //! 1,500 samples in a commit every 5 s cost about 10 bytes of writes to the medium a sample, log and checkpoints
 //! included (`cargo bench -p edge-store`). Making the file costs three times its size once.
 
+mod client;
+mod divide;
 mod file;
 mod health;
 mod inbox;
@@ -65,16 +68,18 @@ mod salvage;
 mod schema;
 mod store;
 mod thin;
+mod writing;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
 
+pub use client::StoreClient;
 pub use file::Usage;
 pub use health::{BufferHealth, RecorderCounters};
 pub use inbox::SampleInbox;
-pub use recorder::{Recorder, StoreClient};
+pub use recorder::Recorder;
 pub use salvage::Salvaged;
 pub use store::{EdgeStore, Opened, StoredAlarm, StoredBatch};
 

@@ -15,11 +15,12 @@ use protocol::{
     BatchBody, DiagnosticRecord, Dropped, LossReason, Sequence, SeriesId, SeriesSamples, StreamId,
     StreamRange,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
+use crate::client::{Request, StoreClient};
 use crate::health::{BufferHealth, RecorderCounters};
 use crate::inbox::{Pace, SampleInbox, Waiting};
-use crate::{EdgeStore, StoreError, StoredBatch};
+use crate::{EdgeStore, StoreError};
 
 /// Pause before a failed commit is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -35,78 +36,6 @@ const GROWTH_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often old batches are looked for when nothing else happens.
 const IDLE: Duration = Duration::from_secs(5);
-
-/// What the uplink asks for.
-#[derive(Debug)]
-pub(crate) enum Request {
-    Read {
-        stream: StreamId,
-        from: Sequence,
-        reply: oneshot::Sender<Result<Option<StoredBatch>, StoreError>>,
-    },
-    Acknowledge {
-        stream: StreamId,
-        through: Sequence,
-    },
-    SetAside {
-        stream: StreamId,
-        sequence: Sequence,
-        reason: LossReason,
-    },
-    /// Commit what waits, whatever the interval says.
-    Flush {
-        reply: oneshot::Sender<Result<(), StoreError>>,
-    },
-}
-
-/// The uplink's view of the buffer.
-#[derive(Debug, Clone)]
-pub struct StoreClient {
-    inbox: SampleInbox,
-    ranges: watch::Receiver<[StreamRange; StreamId::ALL.len()]>,
-}
-
-impl StoreClient {
-    /// What is held of every stream; changes after each commit.
-    #[must_use]
-    pub fn ranges(&self) -> watch::Receiver<[StreamRange; StreamId::ALL.len()]> {
-        self.ranges.clone()
-    }
-
-    /// The batch at or after `from`, if one is held.
-    ///
-    /// # Errors
-    /// The file cannot be read, or the recorder has stopped.
-    pub async fn read(&self, stream: StreamId, from: Sequence) -> Result<Option<StoredBatch>, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        if !self.inbox.push_request(Request::Read { stream, from, reply }) {
-            return Err(StoreError::Closed);
-        }
-        answer.await.map_err(|_| StoreError::Closed)?
-    }
-
-    /// Commits the samples that wait, whatever the interval says.
-    ///
-    /// # Errors
-    /// They cannot be committed now, or the recorder has stopped.
-    pub async fn flush(&self) -> Result<(), StoreError> {
-        let (reply, answer) = oneshot::channel();
-        if !self.inbox.push_request(Request::Flush { reply }) {
-            return Err(StoreError::Closed);
-        }
-        answer.await.map_err(|_| StoreError::Closed)?
-    }
-
-    /// Takes a batch that cannot be sent out of its stream; a gap record says so.
-    pub fn set_aside(&self, stream: StreamId, sequence: Sequence, reason: LossReason) {
-        self.inbox.push_request(Request::SetAside { stream, sequence, reason });
-    }
-
-    /// Notes the backend's watermark. Losing this note costs a resend, not data.
-    pub fn acknowledge(&self, stream: StreamId, through: Sequence) {
-        self.inbox.push_request(Request::Acknowledge { stream, through });
-    }
-}
 
 /// The running writer thread.
 #[derive(Debug)]
@@ -388,23 +317,23 @@ impl Writer {
                 let _ = reply.send(answer);
             }
             Request::Acknowledge { stream, through } => self.store.acknowledge(stream, through),
-            Request::SetAside { stream, sequence, reason } => self.set_aside(stream, sequence, reason),
+            Request::Divide { stream, sequence, bytes_max } => self.divide(stream, sequence, bytes_max),
             Request::Flush { reply } => {
                 let _ = reply.send(if is_stalled { Err(StoreError::Stalled) } else { Ok(()) });
             }
         }
     }
 
-    fn set_aside(&mut self, stream: StreamId, sequence: Sequence, reason: LossReason) {
-        match self.store.set_aside(stream, sequence, reason, (self.wall)()) {
+    fn divide(&mut self, stream: StreamId, sequence: Sequence, bytes_max: usize) {
+        tracing::warn!(stream.id = %stream, seq.first = %sequence, size_bytes_max = bytes_max,
+            "a batch is larger than the broker takes and is divided");
+        match self.store.divide(stream, sequence, bytes_max, (self.wall)()) {
             Ok(()) => {
-                self.counters.batches_set_aside.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(stream.id = %stream, seq.first = %sequence, reason = reason.name(),
-                    "a batch cannot be delivered and is set aside");
+                self.counters.batches_divided.fetch_add(1, Ordering::Relaxed);
                 self.publish();
             }
             Err(error) => {
-                tracing::warn!(error = %error, "a batch cannot be set aside; it will be tried again")
+                tracing::warn!(error = %error, "the batch cannot be divided; it will be tried again");
             }
         }
     }
@@ -421,6 +350,7 @@ impl Writer {
         let waiting = u64::try_from(self.inbox.samples_waiting()).unwrap_or(u64::MAX);
         counters.samples_waiting.store(waiting, Ordering::Relaxed);
         counters.entries_evicted.store(self.store.evicted, Ordering::Relaxed);
+        counters.batches_set_aside.store(self.store.set_aside, Ordering::Relaxed);
         if let Ok(usage) = self.store.usage() {
             counters.held_bytes.store(usage.held_bytes, Ordering::Relaxed);
             counters.disk_bytes.store(usage.disk_bytes, Ordering::Relaxed);

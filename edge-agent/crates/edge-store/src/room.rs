@@ -9,8 +9,8 @@ use rusqlite::{Connection, params};
 
 use crate::file::{Growth, ROOM_FOR_ANY, failed};
 use crate::schema::{key, keys, sequence_of};
-use crate::store::Writing;
 use crate::thin::thin;
+use crate::writing::Writing;
 use crate::{EdgeStore, StoreError};
 
 /// Batches freed in one transaction.

@@ -18,7 +18,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::file::{ROOM_FOR_ANY, connect, failed};
 use crate::schema::{self, key};
-use crate::store::{NUMBERS_SKIPPED, PerStream, damaged, insert, read_streams, slot};
+use crate::writing::{NUMBERS_SKIPPED, PerStream, damaged, insert, read_streams, slot};
 use crate::{EdgeStore, Settings, StoreError};
 
 /// Acknowledged batches that are looked for, below the watermark: about the default replay window.

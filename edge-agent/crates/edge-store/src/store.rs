@@ -4,25 +4,22 @@ use std::path::PathBuf;
 
 use plant_model::{AlarmId, MachineId, TagId, Timestamp};
 use protocol::{
-    Batch, BatchBody, BatchHeader, DecodeError, Detail, DiagnosticRecord, Dropped, Epoch, Gap, LossReason,
-    Sequence, SeriesId, StreamId, StreamRange,
+    BatchBody, BatchHeader, Detail, DiagnosticRecord, Dropped, Epoch, Gap, LossReason, Sequence, SeriesId,
+    StreamId, StreamRange,
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::file::{BufferFile, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, failed, set_aside};
 use crate::salvage::{self, Salvaged};
 use crate::schema::{key, keys, sequence_of};
+use crate::writing::{NUMBERS_SKIPPED, PerStream, Writing, damaged, read_streams, slot, write_streams};
 use crate::{Settings, StoreError, schema};
 
 /// Most batches that are kept for being undeliverable; the oldest go.
 const ASIDE_MAX: u32 = 16;
 
-/// How many numbers of each stream are left out after damage: more than the log can have held, and more
-/// than a plant commits in five days.
-pub(crate) const NUMBERS_SKIPPED: u64 = 100_000;
-
-/// How many numbers of series are left out after damage.
-const SERIES_SKIPPED: i64 = 10_000;
+/// Commits between two notes of the numbers in `stream`: saves a page in each.
+const UNNOTED_MAX: u32 = 64;
 
 /// A batch as it lies in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +58,6 @@ pub struct Opened {
     pub log_was_cut: bool,
 }
 
-/// One number for each stream, in the order of [`StreamId::ALL`].
-pub(crate) type PerStream = [Sequence; StreamId::ALL.len()];
-
 /// The gateway's buffer. See the crate for its layout.
 #[derive(Debug)]
 pub struct EdgeStore {
@@ -75,16 +69,12 @@ pub struct EdgeStore {
     next: PerStream,
     /// The backend's watermarks; written with the next commit.
     acked: PerStream,
+    /// Commits since the numbers were last written to `stream`.
+    unnoted: u32,
     /// Samples and records lost by eviction since the buffer was opened.
     pub(crate) evicted: u64,
-}
-
-/// What a transaction works with.
-pub(crate) struct Writing<'a> {
-    pub connection: &'a Transaction<'a>,
-    epoch: Epoch,
-    next: PerStream,
-    message_bytes_max: usize,
+    /// Batches set aside since then.
+    pub(crate) set_aside: u64,
 }
 
 impl EdgeStore {
@@ -118,7 +108,7 @@ impl EdgeStore {
         let epoch = schema::meta(&file.connection, "epoch").map_err(failed("read the epoch"))?;
         let (next, acked) = read_streams(&file.connection).map_err(failed("look at the streams"))?;
         let epoch = epoch.map_or(fresh, Epoch::from_u64);
-        Ok(Self { file: Some(file), settings, epoch, next, acked, evicted: 0 })
+        Ok(Self { file: Some(file), settings, epoch, next, acked, unnoted: 0, evicted: 0, set_aside: 0 })
     }
 
     /// A new file in the place of one that was set aside.
@@ -177,6 +167,11 @@ impl EdgeStore {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// No message becomes larger than this from here on.
+    pub(crate) fn limit_messages(&mut self, bytes_max: usize) {
+        self.settings.message_bytes_max = self.settings.message_bytes_max.min(bytes_max);
     }
 
     /// How it uses the disk.
@@ -238,6 +233,7 @@ impl EdgeStore {
         };
         self.make_room(needed, now)?;
         self.write("commit a batch", |writing| {
+            writing.only_appends = true;
             let header = writing.append(Detail::Full, body, now)?;
             if let BatchBody::Transitions(transitions) = body {
                 remember_alarms(writing.connection, transitions).map_err(failed("remember alarms"))?;
@@ -314,7 +310,9 @@ impl EdgeStore {
             let Some(samples) = moved.map_err(failed(ACTION))? else { return Ok(()) };
             let gap = Gap { stream, first: sequence, last: sequence, samples, reason, at: now };
             writing.record(vec![DiagnosticRecord::Gap(gap)], now)
-        })
+        })?;
+        self.set_aside += 1;
+        Ok(())
     }
 
     /// Notes the backend's watermark. It may move back, when the backend was restored.
@@ -361,88 +359,22 @@ impl EdgeStore {
         action: &'static str,
         work: impl FnOnce(&mut Writing<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let (epoch, next, acked) = (self.epoch, self.next, self.acked);
+        let (epoch, next, acked, unnoted) = (self.epoch, self.next, self.acked, self.unnoted);
         let message_bytes_max = self.settings.message_bytes_max;
         let transaction = self.file()?.connection.transaction().map_err(failed(action))?;
-        let mut writing = Writing { connection: &transaction, epoch, next, message_bytes_max };
+        let mut writing =
+            Writing { connection: &transaction, epoch, next, message_bytes_max, only_appends: false };
         let done = work(&mut writing)?;
         let next = writing.next;
-        write_streams(&transaction, next, acked).map_err(failed(action))?;
+        let unnoted = if writing.only_appends { unnoted + 1 } else { UNNOTED_MAX };
+        if unnoted >= UNNOTED_MAX {
+            write_streams(&transaction, next, acked).map_err(failed(action))?;
+        }
         transaction.commit().map_err(failed(action))?;
+        self.unnoted = unnoted % UNNOTED_MAX;
         self.next = next;
         Ok(done)
     }
-}
-
-impl Writing<'_> {
-    /// Appends a batch to its stream.
-    pub(crate) fn append(
-        &mut self,
-        detail: Detail,
-        body: &BatchBody,
-        now: Timestamp,
-    ) -> Result<BatchHeader, StoreError> {
-        let stream = body.stream();
-        let sequence = self.next[slot(stream)];
-        let message = Batch::encode_as(detail, self.epoch, sequence, now, body)?;
-        if message.len() > self.message_bytes_max {
-            let (what, actual) = ("the message in bytes", message.len());
-            return Err(DecodeError::TooLarge { what, actual, allowed: self.message_bytes_max }.into());
-        }
-        let header = BatchHeader::read(&message)?;
-        insert(self.connection, &header, now.micros(), &message).map_err(failed("insert a batch"))?;
-        self.next[slot(stream)] = sequence.next();
-        Ok(header)
-    }
-
-    /// Appends diagnostic records.
-    pub(crate) fn record(
-        &mut self,
-        records: Vec<DiagnosticRecord>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.append(Detail::Full, &BatchBody::Records(records), now).map(|_| ())
-    }
-
-    /// Goes on with numbers that lie further on, of streams and of series.
-    pub(crate) fn skip(&mut self, numbers: u64) -> rusqlite::Result<()> {
-        self.next = self.next.map(|next| Sequence::from_u64(next.as_u64() + numbers));
-        let sql = "UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'series'";
-        self.connection.execute(sql, [SERIES_SKIPPED]).map(|_| ())
-    }
-
-    /// Goes on from numbers of another file.
-    pub(crate) fn continue_from(&mut self, next: PerStream) {
-        self.next = next;
-    }
-}
-
-/// Where a stream has its place in [`PerStream`].
-pub(crate) const fn slot(stream: StreamId) -> usize {
-    match stream {
-        StreamId::Alarm => 0,
-        StreamId::Diagnostic => 1,
-        StreamId::Telemetry => 2,
-    }
-}
-
-/// The record of batches that a damaged file gave up.
-pub(crate) fn damaged(stream: StreamId, first: Sequence, last: Sequence, at: Timestamp) -> DiagnosticRecord {
-    DiagnosticRecord::Gap(Gap { stream, first, last, samples: 0, reason: LossReason::Damaged, at })
-}
-
-pub(crate) fn insert(
-    connection: &Connection,
-    header: &BatchHeader,
-    committed_at: i64,
-    message: &[u8],
-) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO outbox (key, committed_at, count, thinned, message) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let (key, thinned) = (key(header.stream, header.sequence), header.detail == Detail::Thinned);
-    connection
-        .prepare_cached(sql)?
-        .execute(params![key, committed_at, header.count, thinned, message])
-        .map(|_| ())
 }
 
 fn read_row(
@@ -469,29 +401,6 @@ fn move_aside(connection: &Connection, key: i64, reason: LossReason) -> rusqlite
         .query_row("DELETE FROM outbox WHERE key = ?1 RETURNING count", [key], |row| row.get(0))
         .optional()?;
     Ok(count.map(|count| u64::try_from(count).unwrap_or(0)))
-}
-
-pub(crate) fn read_streams(connection: &Connection) -> rusqlite::Result<(PerStream, PerStream)> {
-    let (mut next, mut acked) = (PerStream::default(), PerStream::default());
-    for stream in StreamId::ALL {
-        let row = connection
-            .prepare_cached("SELECT next, acked FROM stream WHERE code = ?1")?
-            .query_row([stream.code()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-        next[slot(stream)] = sequence_of(row.0);
-        acked[slot(stream)] = sequence_of(row.1);
-    }
-    Ok((next, acked))
-}
-
-fn write_streams(connection: &Connection, next: PerStream, acked: PerStream) -> rusqlite::Result<()> {
-    // A row that stays as it is does not become a page to write.
-    let sql = "UPDATE stream SET next = ?2, acked = ?3 WHERE code = ?1 AND (next <> ?2 OR acked <> ?3)";
-    let mut statement = connection.prepare_cached(sql)?;
-    for stream in StreamId::ALL {
-        let (next, acked) = (number(next[slot(stream)]), number(acked[slot(stream)]));
-        statement.execute(params![stream.code(), next, acked])?;
-    }
-    Ok(())
 }
 
 fn remember_alarms(
@@ -524,11 +433,6 @@ fn number_tags(
             select.query_row([machine.as_str(), tag.as_str()], |row| row.get(0)).map(SeriesId)
         })
         .collect()
-}
-
-/// SQLite numbers are signed; sequences stay far below 2^63.
-fn number(sequence: Sequence) -> i64 {
-    i64::try_from(sequence.as_u64()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use plant_model::{AlarmPriority, AlarmState, AlarmTransition, Quality, Sample, TransitionCause, Value};
-use protocol::SeriesSamples;
+use protocol::{Batch, SeriesSamples};
 
 use super::*;
 
@@ -277,6 +277,31 @@ fn a13_a_batch_that_cannot_be_delivered_is_set_aside_and_the_stream_goes_on() {
 }
 
 #[test]
+fn a13_a_batch_larger_than_the_broker_takes_goes_on_in_parts() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut store = open(&settings(&folder));
+    for n in 0..3 {
+        store.commit(&plant(n), NOW).expect("commits");
+    }
+    let first = Sequence::from_u64(1);
+    store.divide(StreamId::Telemetry, first, 5_000, NOW).expect("divides");
+    store.divide(StreamId::Telemetry, first, 5_000, NOW).expect("does nothing twice");
+    let batches = all(&mut store, StreamId::Telemetry);
+    let parts: Vec<_> = batches.iter().filter(|b| b.header.sequence.as_u64() > 3).collect();
+    assert!(parts.len() >= 2);
+    assert_eq!(parts.iter().map(|b| b.header.count).sum::<u32>(), 1_500);
+    let gaps = gaps(&mut store);
+    assert_eq!(gaps.len(), 1);
+    assert_eq!((gaps[0].first, gaps[0].samples, gaps[0].reason), (first, 0, LossReason::Refused));
+    for (n, sequence) in (0_u64..).zip(batches.iter().map(|b| b.header.sequence)).skip(2) {
+        let size =
+            store.read(StreamId::Telemetry, sequence, NOW).expect("reads").expect("held").message.len();
+        assert!(size <= 5_000, "part {n} has {size} bytes");
+    }
+    assert!(store.commit(&plant(9), NOW).is_err(), "from here on commits keep to the limit");
+}
+
+#[test]
 fn a13_a_batch_over_the_limit_of_the_broker_is_refused_at_the_commit() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let mut store = open(&Settings { message_bytes_max: 4_096, ..settings(&folder) });
@@ -476,7 +501,7 @@ fn a10_batches_that_can_be_read_go_on_under_their_epoch_and_the_rest_is_declared
     // Five pages in the middle of the telemetry become noise.
     let file = std::fs::OpenOptions::new().write(true).open(&settings.path).expect("opens");
     for page in pages {
-        std::os::unix::fs::FileExt::write_all_at(&file, &[0xA5; 2_048], (page - 1) * 2_048).expect("damages");
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xA5; 1_024], (page - 1) * 1_024).expect("damages");
     }
     drop(file);
 
