@@ -15,6 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::StoreError;
+use crate::log;
 use crate::schema::{self, Refused};
 
 /// Small pages: a commit touches four or five of them whatever their size, so that smaller ones write less:
@@ -77,7 +78,7 @@ pub(crate) struct BufferFile {
     reserved: u64,
     /// When the disk last had no room for a step.
     refused_at: Option<Instant>,
-    /// Whether the log was shorter than it had been grown: commits may be gone.
+    /// Whether the log was shorter than it had been grown, or could not be read to its end: commits may be gone.
     pub log_was_cut: bool,
 }
 
@@ -135,11 +136,14 @@ impl BufferFile {
     fn try_open(path: &Path, bytes_max: u64, epoch: u64, options: &mut OpenOptions) -> Result<Self, Failure> {
         let tail = options.read(true).write(true).open(path).map_err(Failure::Io)?;
         let log_bytes = size(&log_of(path));
+        // A log that is not there or has no header holds no commits.
+        let commits = log::commits(&log_of(path)).unwrap_or_default();
         let mut connection = connect(path)?;
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if verdict != "ok" {
             return Err(Failure::Damaged);
         }
+        let is_cut = log::is_cut(&commits, checkpoint(&connection)?);
         schema::migrate(&mut connection, epoch)?;
         let page_bytes = pragma(&connection, "page_size")?;
         let grown_to = schema::meta(&connection, "log")?;
@@ -151,7 +155,7 @@ impl BufferFile {
             bytes_max: bytes_max.max(BYTES_MIN),
             reserved: 0,
             refused_at: None,
-            log_was_cut: grown_to.is_some_and(|grown_to| log_bytes < grown_to),
+            log_was_cut: is_cut || grown_to.is_some_and(|grown_to| log_bytes < grown_to),
         };
         if grown_to.is_none() || file.log_was_cut {
             file.grow_log()?;
@@ -302,8 +306,11 @@ pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// Writes the log back; says how many frames it has.
+fn checkpoint(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        row.get(1).map(|frames: i64| u64::try_from(frames).unwrap_or(0))
+    })
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {

@@ -26,7 +26,7 @@
 //!
 //! # Space
 //!
-//! [`Settings::bytes_max`] bounds file and log together. The file is extended in steps of 1 MiB, a few a second, until
+//! [`Settings::bytes_max`] bounds file and log together. The file is extended in steps of 1 MiB, one every 2 s, until
 //! it has its full size: first zeroes are written behind its end, so that the blocks exist, then SQLite takes the pages
 //! into `reserve`. Every statement works with pages that the file already has (`max_page_count` = its size), and the
 //! log was grown beyond the largest transaction when the file was made and is never shortened. A disk that others fill
@@ -49,7 +49,7 @@
 //! | a batch larger than the broker takes | it is divided into new batches, with a gap record; commits keep to that size from then on |
 //! | a damaged batch | it is moved to `aside` when it is read, with a gap record |
 //! | a damaged file at start | it is renamed, never deleted; every batch that can be read goes on in a new file, see [`mod@salvage`] |
-//! | a log that is missing or was cut | commits may be gone that were already sent: numbers are skipped so that none is used twice, with a gap record |
+//! | a log that is missing, was cut or rotted | commits may be gone that were already sent: numbers are skipped so that none is used twice, with a gap record |
 //! | no SQLite file at all | renamed; a new file with a new epoch, and a `Dropped` record |
 //!
 //! # Wear
@@ -62,6 +62,7 @@ mod divide;
 mod file;
 mod health;
 mod inbox;
+mod log;
 mod recorder;
 mod room;
 mod salvage;

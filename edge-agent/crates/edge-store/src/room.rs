@@ -22,6 +22,9 @@ const EVICT_CHUNK: i64 = 48;
 /// Samples evicted in one transaction: thinning holds them decoded, at about 60 bytes each.
 const EVICT_SAMPLES_MAX: i64 = 75_000;
 
+/// Bytes of messages that are read for it.
+const EVICT_BYTES_MAX: usize = 2 << 20;
+
 /// Fewer diagnostic records than this are not worth the record that says that they are gone.
 const DIAGNOSTICS_MIN: usize = 8;
 
@@ -169,7 +172,7 @@ fn victims(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option
     let (first, last) = keys(stream);
     let mut rows = statement.query(params![first, last, EVICT_CHUNK])?;
     let mut found: Option<Victims> = None;
-    let mut entries: i64 = 0;
+    let (mut entries, mut bytes) = (0_i64, 0_usize);
     while let Some(row) = rows.next()? {
         let (sequence, count, thinned) = (sequence_of(row.get(0)?), row.get::<_, i64>(1)?, row.get(2)?);
         let victims = found.get_or_insert_with(|| Victims {
@@ -181,13 +184,15 @@ fn victims(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option
             messages: Vec::new(),
         });
         let is_neighbour = victims.last.next() == sequence && victims.thinned == thinned;
-        entries += count;
-        if !is_neighbour || (entries > EVICT_SAMPLES_MAX && !victims.messages.is_empty()) {
+        let message: Vec<u8> = row.get(3)?;
+        (entries, bytes) = (entries + count, bytes + message.len());
+        let is_large = entries > EVICT_SAMPLES_MAX || bytes > EVICT_BYTES_MAX;
+        if !is_neighbour || (is_large && !victims.messages.is_empty()) {
             break;
         }
         victims.last = sequence;
         victims.entries += u64::try_from(count).unwrap_or(0);
-        victims.messages.push(row.get(3)?);
+        victims.messages.push(message);
     }
     Ok(found)
 }

@@ -469,6 +469,32 @@ fn a10_a_log_that_is_gone_or_cut_makes_numbers_be_skipped() {
 }
 
 #[test]
+fn a10_a_log_that_rotted_makes_numbers_be_skipped() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let settings = settings(&folder);
+    let mut store = open(&settings);
+    for _ in 0..10 {
+        store.commit(&samples(1), NOW).expect("commits");
+    }
+    drop(store);
+    // A page within the third commit from the end.
+    let log = folder.path().join("buffer.db-wal");
+    let commits = crate::log::commits(&log).expect("a log");
+    let frame = commits[commits.len() - 3];
+    let file = std::fs::OpenOptions::new().write(true).open(&log).expect("opens");
+    let inside = 32 + (frame - 1) * (24 + 1_024) + 500;
+    std::os::unix::fs::FileExt::write_all_at(&file, b"rot", inside).expect("damages");
+    let opened = EdgeStore::open(settings, NOW).expect("starts all the same");
+    assert!(opened.log_was_cut);
+    let mut store = opened.store;
+    let next = store.commit(&samples(1), NOW).expect("commits").sequence.as_u64();
+    assert!(next > 100_000, "{next} may have been used");
+    let (held, lost) = accounts(&mut store);
+    assert_eq!(held.iter().filter(|s| **s < next).count(), 7);
+    assert_eq!(lost, [(8, next - 1)]);
+}
+
+#[test]
 fn a10_batches_that_can_be_read_go_on_under_their_epoch_and_the_rest_is_declared() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let settings = Settings { bytes_max: 16 << 20, ..settings(&folder) };
