@@ -147,9 +147,11 @@ fn report_damage(opened: &Opened, path: &Path) {
     }
     let Some(aside) = &opened.set_aside else { return };
     match opened.salvaged {
-        Some(salvaged) => tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
+        Some(salvaged) => {
+            tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
             batches = salvaged.batches, gaps = salvaged.gaps,
-            "the buffer was damaged: it is kept under its new name, and what could be read goes on in a new file"),
+            "the buffer was damaged: it is kept under its new name, and what could be read goes on in a new file")
+        }
         None => tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
             "the buffer was damaged beyond reading: it is kept under its new name, and an empty buffer with a new \
              epoch is in use; batches that were not delivered are only in the file set aside"),

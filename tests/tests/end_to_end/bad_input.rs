@@ -99,11 +99,9 @@ async fn a_truncated_buffer_is_set_aside_with_a_clear_message_and_the_agent_goes
     };
     until("some commits", Duration::from_secs(30), committed).await?;
     plant.stop_agent().await?;
-    let before = plant.state.epoch.clone();
     let size = std::fs::metadata(plant.buffer())?.len();
     std::fs::OpenOptions::new().write(true).open(plant.buffer())?.set_len(size / 2)?;
     plant.restart_agent().await?;
-    assert_ne!(plant.state.epoch, before, "a new buffer has a new epoch");
     let kept = std::fs::read_dir(plant.config())?
         .filter_map(Result::ok)
         .any(|e| e.file_name().to_string_lossy().starts_with("buffer.db.damaged-"));
