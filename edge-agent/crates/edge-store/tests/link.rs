@@ -133,6 +133,8 @@ struct World {
     /// A backend that may be restored needs batches that were freed; so a run has one or the other.
     may_restore: bool,
     committed: i64,
+    /// Batches that were larger than the broker takes.
+    divided: u32,
     now: Monotonic,
 }
 
@@ -152,6 +154,7 @@ impl World {
             backup: Disk::default(),
             may_restore,
             committed: 0,
+            divided: 0,
             now: Monotonic::from_micros(0),
         }
     }
@@ -220,6 +223,7 @@ impl World {
         if size > BROKER_BYTES_MAX {
             self.store().divide(stream, batch.sequence, BROKER_BYTES_MAX, NOW).expect("divides");
             self.delivery.handle_refused(stream, batch.sequence);
+            self.divided += 1;
             return;
         }
         self.delivery.handle_sent(stream, batch.sequence, u64::try_from(size).expect("small"), self.now);
@@ -330,7 +334,18 @@ fn pick<T>(queue: &mut Vec<T>, at: u8) -> Option<T> {
 
 fn scramble(n: i64) -> u32 {
     let n = n.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    u32::try_from(n >> 32).unwrap_or(0)
+    u32::try_from((n ^ (n >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32).unwrap_or(0)
+}
+
+#[test]
+fn a13_a_backlog_with_a_batch_over_the_limit_of_the_broker_arrives_whole() {
+    let mut world = World::new(true);
+    for count in [30, 1_500, 30] {
+        world.take(Step::Commit(count));
+    }
+    world.settle();
+    assert_eq!(world.divided, 1);
+    assert_eq!(world.disk.samples(), (0..1_560).collect::<Vec<_>>());
 }
 
 proptest! {

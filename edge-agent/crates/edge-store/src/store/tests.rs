@@ -238,6 +238,19 @@ fn a_lower_bound_gives_up_what_is_beyond_it() {
 }
 
 #[test]
+fn nothing_but_growth_makes_the_file_longer() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut store = open(&settings(&folder));
+    let before = store.usage().expect("measures").disk_bytes;
+    let insert = "INSERT INTO reserve (zeroes) VALUES (zeroblob(50000000))";
+    let error = store.connection().expect("open").execute(insert, []).expect_err("there are no such pages");
+    assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull), "{error}");
+    store.commit(&samples(1), NOW).expect("commits all the same");
+    assert!(store.usage().expect("measures").disk_bytes <= before.max(6 << 20));
+    assert!(store.grow().expect("grows"));
+}
+
+#[test]
 fn a16_samples_of_the_same_instant_are_all_kept() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let mut store = open(&settings(&folder));
