@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fleet::{AlarmFilter, FleetStore};
-use http_api::{ApiState, HttpServer, LiveFeed};
+use http_api::{ApiState, Commands, HttpServer, LiveFeed};
 use ingestion::IngestStore;
 use mqtt_endpoint::{Endpoint, EndpointConfig, EndpointEvent, Limits, Listener};
 use sd_notify::NotifyState;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::cli::ServeArgs;
+use crate::command_line::EndpointLine;
 use crate::data::DataDir;
 use crate::health::Health;
 use crate::ingest::Ingest;
@@ -114,8 +115,10 @@ async fn run(parts: Parts) -> anyhow::Result<()> {
         endpoint: endpoint.clone(),
         health: Arc::clone(&health),
     };
-    let api = ApiState::new(store, Arc::clone(&tenancy), feed.clone(), Arc::new(operator), clock)?;
-    let shared = Shared { store: ingest_store, endpoint, feed, health, stopping: stopping.clone() };
+    let commands = Commands::new(Arc::new(EndpointLine(endpoint.clone())));
+    let (live, line) = (feed.clone(), commands.clone());
+    let api = ApiState::new(store, Arc::clone(&tenancy), live, line, Arc::new(operator), clock)?;
+    let shared = Shared { store: ingest_store, endpoint, feed, commands, health, stopping: stopping.clone() };
 
     let mut tasks = JoinSet::new();
     tasks.spawn(named("mqtt listener", listener.run(stopping.clone())));

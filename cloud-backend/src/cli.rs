@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use plant_model::{GatewayId, TenantId};
+use plant_model::{AlarmId, GatewayId, MachineId, TenantId};
 
 /// Receives what factory-floor gateways send, stores it, and serves it to people and programs.
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ pub enum Command {
     Gateway(GatewayCommand),
     /// Print what became of everything that the gateways of a tenant sent.
     Ledger(LedgerArgs),
+    /// Look at alarms. Works whether `serve` runs or not.
+    #[command(subcommand)]
+    Alarm(AlarmCommand),
     /// Print the OpenAPI document of the API.
     Openapi,
 }
@@ -158,6 +161,39 @@ pub struct LedgerArgs {
     /// The tenant.
     #[arg(long)]
     pub tenant: TenantId,
+    /// Where everything is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print as JSON, in the form of the API.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Commands on alarms.
+#[derive(Debug, Subcommand)]
+pub enum AlarmCommand {
+    /// Print the journal: every step of every alarm of a gateway, who took it and why.
+    Journal(JournalArgs),
+}
+
+/// Arguments of `alarm journal`.
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// The tenant.
+    #[arg(long)]
+    pub tenant: TenantId,
+    /// The gateway.
+    #[arg(long)]
+    pub gateway: GatewayId,
+    /// Only this machine.
+    #[arg(long)]
+    pub machine: Option<MachineId>,
+    /// Only this alarm.
+    #[arg(long)]
+    pub alarm: Option<AlarmId>,
+    /// Most entries to print, the newest.
+    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    pub limit: usize,
     /// Where everything is kept.
     #[command(flatten)]
     pub data: DataArgs,

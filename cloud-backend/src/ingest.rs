@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fleet::Presence;
 use mqtt_endpoint::{ConnectionId, EndpointEvent, GatewayIdentity, Inbound, Rejection};
 use plant_model::TenantId;
-use protocol::{Channel, Live};
+use protocol::{Channel, CommandResult, Live};
 use service_kit::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -74,7 +74,8 @@ impl Ingest {
             Channel::Catalogue => Kind::Catalogue,
             Channel::Stream(stream) => Kind::Stream(stream),
             Channel::Live => return self.live(inbound),
-            Channel::Ack | Channel::Command | Channel::Response => {
+            Channel::Response => return self.response(inbound),
+            Channel::Ack | Channel::Command => {
                 return inbound.receipt.reject(Rejection::ImplementationSpecific);
             }
         };
@@ -102,6 +103,24 @@ impl Ingest {
             Err(error) => {
                 self.shared.health.unreadable.add(1);
                 debug!(tenant.id = %tenant, gateway.id = %gateway, %error, "live values cannot be read");
+                inbound.receipt.reject(Rejection::PayloadFormatInvalid);
+            }
+        }
+    }
+
+    fn response(&self, inbound: Inbound) {
+        let GatewayIdentity { tenant, gateway } = &inbound.identity;
+        match CommandResult::decode(&inbound.payload) {
+            Ok(result) => {
+                self.shared.feed.heard_from(tenant, gateway, self.clock.wall());
+                if !self.shared.commands.answered(tenant, gateway, result) {
+                    debug!(tenant.id = %tenant, gateway.id = %gateway, "the answer to a command that nobody remembers");
+                }
+                inbound.receipt.accept();
+            }
+            Err(error) => {
+                self.shared.health.unreadable.add(1);
+                warn!(tenant.id = %tenant, gateway.id = %gateway, %error, "the answer to a command cannot be read");
                 inbound.receipt.reject(Rejection::PayloadFormatInvalid);
             }
         }

@@ -5,6 +5,7 @@
 //! gateway -> mqtt-endpoint -> ingest (one worker a tenant) -> store, one transaction a group
 //!    ^                          |                               |
 //!    +---- CumulativeAck <------+<--------- after the commit ---+--> live feed -> http-api -> browser
+//!    +---- Command <------------------------------------------------------------ http-api <- browser
 //! ```
 //!
 //! Invariants
@@ -15,10 +16,12 @@
 mod admin;
 mod app;
 mod cli;
+mod command_line;
 mod data;
 mod health;
 mod inbox;
 mod ingest;
+mod journal;
 mod operator;
 mod worker;
 
@@ -28,8 +31,8 @@ use anyhow::Context as _;
 use service_kit::telemetry::{self, LogFormat};
 
 pub use cli::{
-    Cli, Command, DataArgs, GatewayAddArgs, GatewayCommand, LedgerArgs, ServeArgs, TenantCommand,
-    UserAddArgs, UserCommand,
+    AlarmCommand, Cli, Command, DataArgs, GatewayAddArgs, GatewayCommand, JournalArgs, LedgerArgs, ServeArgs,
+    TenantCommand, UserAddArgs, UserCommand,
 };
 
 /// Does what the command line says.
@@ -49,6 +52,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::User(UserCommand::Add(args)) => admin::add_user(args).await,
             Command::Gateway(GatewayCommand::Add(args)) => admin::add_gateway(args).await,
             Command::Ledger(args) => admin::print_ledger(args).await,
+            Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Openapi => admin::print(&http_api::openapi_json()),
         }
     });

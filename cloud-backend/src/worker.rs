@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_api::LiveFeed;
+use http_api::{Commands, LiveFeed};
 use ingestion::{
     Applied, Arrival, Contents, Fate, IngestStore, Judged, PortFuture, StoreError, Verdict, WriteSet,
 };
@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn IngestStore>,
     pub(crate) endpoint: Endpoint,
     pub(crate) feed: LiveFeed,
+    pub(crate) commands: Commands,
     pub(crate) health: Arc<Health>,
     /// The program is stopping: a store that fails is not tried again.
     pub(crate) stopping: CancellationToken,

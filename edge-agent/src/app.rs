@@ -10,22 +10,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use acquisition::ModbusAddress;
-use alarm_engine::{AlarmEngine, Snapshot};
+use alarm_engine::{AlarmEngine, AlarmSnapshot, Snapshot};
+use alarm_output::AlarmKey;
+use alarm_output_driver::OutputFeed;
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
-use edge_store::{EdgeStore, Opened, Recorder, Settings, StoredAlarm};
-use plant_model::AlarmId;
+use edge_store::{EdgeStore, OnAlarms, Opened, Recorder, Settings, StoreClient, StoredAlarm};
+use plant_model::MachineId;
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
 use sd_notify::NotifyState;
 use service_kit::Clock;
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use uplink_mqtt::{UplinkCounters, UplinkSettings};
+use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
+use crate::alarms::{MachineAlarms, Outlets, keep};
 use crate::board::{Board, MachineBoard};
 use crate::cli::RunArguments;
+use crate::commands::CommandDesk;
+use crate::lane::{FastLane, UrgentTraffic};
+use crate::latency::AlarmLatency;
 use crate::outbox::{BoardSidecar, StoreOutbox};
+use crate::outputs::{self, Outputs, Writers};
 use crate::sink::Sink;
 use crate::status::{self, Observed};
 
@@ -60,23 +67,34 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
 async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: Option<&Path>) -> Result<()> {
     let mut store = open_store(config, clock)?;
     let epoch = store.epoch();
-    let numbers = number_series(&mut store, &config.machines)?;
+    let numbers = number_series(&mut store, &config.machines, clock)?;
     let snapshots = snapshots(store.alarms()?);
-    let recorder = Recorder::start(store, move || clock.wall())?;
+    let latency = Arc::new(AlarmLatency::default());
+    let recorder = Recorder::start(store, move || clock.wall(), on_alarms(&latency, clock))?;
     let board = board(&config.machines, &numbers);
-    let stop_drivers = CancellationToken::new();
-    let drivers = spawn_drivers(sense, config, &board, &recorder, snapshots, clock, &stop_drivers)?;
+    let lane = Arc::new(FastLane::default());
+    let outputs = Outputs::new(&config.outputs);
+    let output_boards = outputs.boards.clone();
+    let floor =
+        Floor { sense, config, board: &board, recorder: &recorder, lane: &lane, latency: &latency, clock };
+    for rate in &config.raised {
+        let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
+        tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
+            interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
+    }
+    let stops = Stops::default();
+    let Spawned { drivers, outputs, desk } = floor.spawn(snapshots, outputs, &stops)?;
     let heartbeat = spawn_heartbeat(sense, clock);
 
     let uplink = Arc::new(UplinkCounters::default());
-    let stop_uplink = CancellationToken::new();
-    let catalogue = catalogue(epoch, &config.machines, &numbers).encode();
-    let sidecar = BoardSidecar { catalogue, board: board.clone(), clock };
+    let stop_uplink = stops.uplink.clone();
     let shipping = config.uplink.as_ref().map(|to| {
-        let outbox = StoreOutbox::new(epoch, recorder.client());
+        let (lane, desk, latency) = (Arc::clone(&lane), Arc::clone(&desk), Arc::clone(&latency));
+        let traffic = UrgentTraffic { lane, desk, latency, clock };
+        let catalogue = catalogue(epoch, &config.machines, &numbers).encode();
+        let cargo = cargo(epoch, catalogue, recorder.client(), &board, traffic);
         let settings = uplink_settings(config, to);
-        let (counters, stop) = (Arc::clone(&uplink), stop_uplink.clone());
-        tokio::spawn(uplink_mqtt::run(settings, Box::new(outbox), Box::new(sidecar), clock, counters, stop))
+        tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stop_uplink))
     });
     let observed = Observed {
         tenant: config.tenant.to_string(),
@@ -87,6 +105,11 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         heartbeat: Arc::clone(&heartbeat),
         recorder: recorder.counters(),
         uplink,
+        lane,
+        latency,
+        desk,
+        outputs: output_boards,
+        alarm_commands: config.status.alarm_commands,
     };
     let address = serve_status(config, observed.clone()).await?;
     if let Some(path) = state_file {
@@ -101,23 +124,48 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     tracing::info!(signal, "stopping");
     notify(&[NotifyState::Stopping]);
     feeding.abort();
-    stop_drivers.cancel();
-    join_drivers(drivers).await;
-    if let Err(error) = recorder.client().flush().await {
-        tracing::warn!(error = %error, "the last samples could not be flushed before delivery");
-    }
-    stop_uplink.cancel();
-    if let Some(shipping) = shipping
-        && tokio::time::timeout(DRAIN_MAX + Duration::from_secs(1), shipping).await.is_err()
-    {
-        tracing::warn!("the uplink did not end in time; what is committed stays in the buffer");
-    }
-    recorder.stop();
+    Running { outputs, drivers, shipping, recorder }.stop(&stops).await;
     if let Some(path) = state_file {
         write_state(path, address, epoch, Some(&observed))?;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The ends of what runs.
+#[derive(Default)]
+struct Stops {
+    outputs: CancellationToken,
+    drivers: CancellationToken,
+    uplink: CancellationToken,
+}
+
+/// What runs until the agent stops.
+struct Running {
+    outputs: JoinSet<()>,
+    drivers: JoinSet<()>,
+    shipping: Option<JoinHandle<()>>,
+    recorder: Recorder,
+}
+
+impl Running {
+    /// The way down: each step needs what is stopped after it.
+    async fn stop(self, stops: &Stops) {
+        stops.outputs.cancel();
+        outputs::join(self.outputs).await;
+        stops.drivers.cancel();
+        join_drivers(self.drivers).await;
+        if let Err(error) = self.recorder.client().flush().await {
+            tracing::warn!(error = %error, "the last samples could not be flushed before delivery");
+        }
+        stops.uplink.cancel();
+        if let Some(shipping) = self.shipping
+            && tokio::time::timeout(DRAIN_MAX + Duration::from_secs(1), shipping).await.is_err()
+        {
+            tracing::warn!("the uplink did not end in time; what is committed stays in the buffer");
+        }
+        self.recorder.stop();
+    }
 }
 
 /// What the agent keeps between two runs lies beside its buffer.
@@ -160,25 +208,31 @@ fn report_damage(opened: &Opened, path: &Path) {
 
 type Numbers = HashMap<plant_model::MachineId, Vec<SeriesId>>;
 
-fn number_series(store: &mut EdgeStore, machines: &[MachineConfig]) -> Result<Numbers> {
+fn number_series(store: &mut EdgeStore, machines: &[MachineConfig], clock: Clock) -> Result<Numbers> {
     machines
         .iter()
         .map(|machine| {
             let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
-            Ok((machine.id.clone(), store.series(&machine.id, &tags)?))
+            Ok((machine.id.clone(), store.series(&machine.id, &tags, clock.wall())?))
         })
         .collect()
 }
 
-type Snapshots = HashMap<plant_model::MachineId, HashMap<AlarmId, Snapshot>>;
+type Snapshots = HashMap<MachineId, Snapshot>;
 
 fn snapshots(stored: Vec<StoredAlarm>) -> Snapshots {
     let mut out = Snapshots::new();
     for alarm in stored {
-        let snapshot = Snapshot { occurrence: alarm.occurrence, active: alarm.active };
-        out.entry(alarm.machine).or_default().insert(alarm.alarm, snapshot);
+        let (occurrence, flags) = (alarm.occurrence, alarm.flags);
+        let kept = AlarmSnapshot { occurrence, flags, ..AlarmSnapshot::default() };
+        out.entry(alarm.machine).or_default().alarms.insert(alarm.alarm, kept);
     }
     out
+}
+
+fn on_alarms(latency: &Arc<AlarmLatency>, clock: Clock) -> OnAlarms {
+    let latency = Arc::clone(latency);
+    Box::new(move |sequence, decided| latency.committed(sequence, decided, clock.now()))
 }
 
 fn board(machines: &[MachineConfig], numbers: &Numbers) -> Board {
@@ -189,44 +243,109 @@ fn board(machines: &[MachineConfig], numbers: &Numbers) -> Board {
     Board { machines: Arc::new(machines.iter().map(machine).collect()) }
 }
 
-fn spawn_drivers(
-    sense: &Runtime,
-    config: &AgentConfig,
-    board: &Board,
-    recorder: &Recorder,
-    mut snapshots: Snapshots,
+/// What the drivers and the alarms of the machines are made of.
+struct Floor<'a> {
+    sense: &'a Runtime,
+    config: &'a AgentConfig,
+    board: &'a Board,
+    recorder: &'a Recorder,
+    lane: &'a Arc<FastLane>,
+    latency: &'a Arc<AlarmLatency>,
     clock: Clock,
-    stop: &CancellationToken,
-) -> Result<JoinSet<()>> {
-    let mut drivers = JoinSet::new();
-    // Machines with the same address share one connection.
-    let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
-    let identity =
-        Arc::new(driver_opcua::Identity::new(state_folder(config).join("opcua"), config.gateway.clone()));
-    for (machine, place) in config.machines.iter().zip(board.machines.iter()) {
-        let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
-        let known = snapshots.remove(&machine.id).unwrap_or_default();
-        place.restore(&known);
-        let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone(), &known)?;
-        let sink = Box::new(Sink::new(engine, Arc::clone(place), recorder.inbox(), clock));
-        let (id, counters, stop) = (machine.id.clone(), Arc::clone(&place.counters), stop.clone());
-        match machine.connection.clone() {
-            Connection::Modbus(connection) => {
-                let address = connection.address().clone();
-                let unit = driver_modbus::Unit { connection, name: id, sink, counters };
-                buses.entry(address).or_default().push(unit);
-            }
-            Connection::OpcUa(connection) => {
-                let driver =
-                    driver_opcua::run(connection, id, Arc::clone(&identity), sink, clock, counters, stop);
-                drivers.spawn_on(driver, sense.handle());
+}
+
+/// What [`Floor::spawn`] has made.
+struct Spawned {
+    drivers: JoinSet<()>,
+    outputs: JoinSet<()>,
+    desk: Arc<CommandDesk>,
+}
+
+impl Floor<'_> {
+    /// Spawns a driver for each connection, a keeper for the alarms of each machine, and the outputs.
+    fn spawn(&self, mut snapshots: Snapshots, outputs: Outputs, stops: &Stops) -> Result<Spawned> {
+        let stop = &stops.drivers;
+        let (mut tasks, mut desk) = (JoinSet::new(), CommandDesk::new(self.clock));
+        // Machines with the same address share one connection.
+        let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
+        let folder = state_folder(self.config).join("opcua");
+        let identity = Arc::new(driver_opcua::Identity::new(folder, self.config.gateway.clone()));
+        for (machine, place) in self.config.machines.iter().zip(self.board.machines.iter()) {
+            let known = snapshots.remove(&machine.id).unwrap_or_default();
+            let alarms = Arc::new(self.alarms(machine, place, &known, &outputs.feed)?);
+            let keeper = keep(Arc::clone(&alarms), desk.open(machine.id.clone()), stop.clone());
+            tasks.spawn_on(keeper, self.sense.handle());
+            let (inbox, filter) = (self.recorder.inbox(), machine.change_filter());
+            let sink = Box::new(Sink::new(alarms, Arc::clone(place), inbox, filter, self.clock));
+            tracing::debug!(machine.id = %machine.id, bus = place.bus.as_deref(), "a machine to be read");
+            let (id, counters) = (machine.id.clone(), Arc::clone(&place.counters));
+            match machine.connection.clone() {
+                Connection::Modbus(connection) => {
+                    let address = connection.address().clone();
+                    let unit = driver_modbus::Unit { connection, name: id, sink, counters };
+                    buses.entry(address).or_default().push(unit);
+                }
+                Connection::OpcUa(connection) => {
+                    let (identity, stop) = (Arc::clone(&identity), stop.clone());
+                    let driver =
+                        driver_opcua::run(connection, id, identity, sink, self.clock, counters, stop);
+                    tasks.spawn_on(driver, self.sense.handle());
+                }
             }
         }
+        let writers = self.spawn_buses(buses, &mut tasks, stop);
+        let scene = (self.sense.handle(), self.clock, &stops.outputs);
+        let outputs = outputs.spawn(&self.config.machines, &writers, scene)?;
+        Ok(Spawned { drivers: tasks, outputs, desk: Arc::new(desk) })
     }
-    for units in buses.into_values() {
-        drivers.spawn_on(driver_modbus::run(units, clock, stop.clone()), sense.handle());
+
+    /// Only a connection that an output writes to can be written to at all.
+    fn spawn_buses(
+        &self,
+        buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>>,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Writers {
+        let mut writers = Writers::new();
+        for (address, units) in buses {
+            let (clock, stop, sense) = (self.clock, stop.clone(), self.sense.handle());
+            if outputs::written(self.config).any(|written| *written == address) {
+                let (writer, queue) = driver_modbus::write_queue();
+                writers.insert(address, writer);
+                tasks.spawn_on(driver_modbus::run_with_writes(units, queue, clock, stop), sense);
+            } else {
+                tasks.spawn_on(driver_modbus::run(units, clock, stop), sense);
+            }
+        }
+        writers
     }
-    Ok(drivers)
+
+    fn alarms(
+        &self,
+        machine: &MachineConfig,
+        place: &Arc<MachineBoard>,
+        known: &Snapshot,
+        outputs: &Arc<OutputFeed>,
+    ) -> Result<MachineAlarms> {
+        let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
+        let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone())?;
+        place.restore(known);
+        for (alarm, standing) in place.standing_alarms() {
+            let key = AlarmKey { machine: machine.id.clone(), alarm: alarm.id.clone() };
+            outputs.stands(&key, standing.state, alarm.priority);
+        }
+        let outlets = Outlets {
+            board: Arc::clone(place),
+            outputs: Arc::clone(outputs),
+            lane: Arc::clone(self.lane),
+            recorder: self.recorder.inbox(),
+            latency: Arc::clone(self.latency),
+            clock: self.clock,
+        };
+        let alarms = MachineAlarms::new(engine, outlets);
+        alarms.restore(known);
+        Ok(alarms)
+    }
 }
 
 async fn join_drivers(mut drivers: JoinSet<()>) {
@@ -261,6 +380,21 @@ fn catalogue(epoch: Epoch, machines: &[MachineConfig], numbers: &Numbers) -> Cat
         alarms: m.alarms.clone(),
     };
     Catalogue { epoch, machines: machines.iter().map(machine).collect() }
+}
+
+fn cargo(
+    epoch: Epoch,
+    catalogue: Vec<u8>,
+    client: StoreClient,
+    board: &Board,
+    traffic: UrgentTraffic,
+) -> Cargo {
+    let (latency, clock) = (Arc::clone(&traffic.latency), traffic.clock);
+    Cargo {
+        outbox: Box::new(StoreOutbox::new(epoch, client, latency, clock)),
+        sidecar: Box::new(BoardSidecar { catalogue, board: board.clone(), clock }),
+        urgent: Arc::new(traffic),
+    }
 }
 
 fn uplink_settings(config: &AgentConfig, to: &UplinkConfig) -> UplinkSettings {

@@ -1,14 +1,15 @@
 //! The newest sample of every tag and the link of every machine: what the live message and the status
 //! interface show. Locks are held for a copy, never across I/O.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use acquisition::{DriverCounters, LinkState, TagIndex};
 use alarm_engine::Snapshot;
-use edge_config::MachineConfig;
+use edge_config::{Connection, MachineConfig};
 use plant_model::{
-    AlarmDefinition, AlarmId, AlarmTransition, MachineId, Sample, TagDefinition, Timestamp, Value,
+    AlarmDefinition, AlarmId, AlarmState, AlarmTransition, MachineId, Sample, TagDefinition, Timestamp,
+    TransitionCause, Value,
 };
 use protocol::{Live, MachineLink, SeriesId, SeriesSamples};
 
@@ -18,6 +19,9 @@ pub(crate) struct MachineBoard {
     pub id: MachineId,
     pub name: String,
     pub protocol: &'static str,
+    /// The bus it is on, as people know it; machines on the same bus share its time. `None` where a
+    /// machine has a session of its own.
+    pub bus: Option<String>,
     pub counters: Arc<DriverCounters>,
     pub tags: Vec<TagDefinition>,
     alarms: Vec<AlarmDefinition>,
@@ -32,13 +36,16 @@ struct State {
     fresh: Vec<bool>,
     /// `None` until the first attempt has ended.
     link: Option<LinkState>,
-    active: BTreeMap<AlarmId, Raised>,
+    /// Alarms that are not normal.
+    standing: BTreeMap<AlarmId, Standing>,
 }
 
-/// What raised an alarm; nothing is known of one that was active before a restart.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Raised {
-    pub at: Option<Timestamp>,
+/// An alarm that is not normal. What raised it is not known of one that stood before a restart.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub state: AlarmState,
+    pub occurrence: u64,
+    pub raised_at: Option<Timestamp>,
     pub value: Option<Value>,
 }
 
@@ -48,12 +55,13 @@ impl MachineBoard {
             latest: vec![None; series.len()],
             fresh: vec![false; series.len()],
             link: None,
-            active: BTreeMap::new(),
+            standing: BTreeMap::new(),
         };
         Self {
             id: machine.id.clone(),
             name: machine.name.clone(),
             protocol: machine.connection.protocol(),
+            bus: bus(&machine.connection),
             counters: Arc::default(),
             tags: machine.tags.iter().map(|t| t.definition.clone()).collect(),
             alarms: machine.alarms.clone(),
@@ -62,22 +70,31 @@ impl MachineBoard {
         }
     }
 
-    /// Alarms that were active before a restart still are.
-    pub(crate) fn restore(&self, known: &HashMap<AlarmId, Snapshot>) {
-        let was_active = |alarm: &&AlarmDefinition| known.get(&alarm.id).is_some_and(|k| k.active);
-        let active = self.alarms.iter().filter(was_active).map(|a| (a.id.clone(), Raised::default()));
-        self.lock().active = active.collect();
+    /// Alarms that stood before a restart still do.
+    pub(crate) fn restore(&self, known: &Snapshot) {
+        let standing = |alarm: &AlarmDefinition| {
+            let kept = known.alarms.get(&alarm.id)?;
+            let (state, occurrence) = (kept.flags.state(), kept.occurrence);
+            let standing = Standing { state, occurrence, raised_at: None, value: None };
+            (state != AlarmState::Normal).then(|| (alarm.id.clone(), standing))
+        };
+        self.lock().standing = self.alarms.iter().filter_map(standing).collect();
     }
 
     /// Notes what an alarm did.
-    pub(crate) fn alarm_moved(&self, transition: &AlarmTransition) {
+    pub(crate) fn alarm_moved(&self, t: &AlarmTransition) {
         let mut state = self.lock();
-        if transition.to.is_active() {
-            let raised = Raised { at: Some(transition.decided_at), value: Some(transition.value.clone()) };
-            state.active.insert(transition.alarm.clone(), raised);
-        } else {
-            state.active.remove(&transition.alarm);
+        if t.to == AlarmState::Normal {
+            state.standing.remove(&t.alarm);
+            return;
         }
+        let (at, value) = match state.standing.get(&t.alarm) {
+            // Acknowledged, shelved and so on: it was raised when it was raised.
+            Some(known) if t.cause != TransitionCause::Raised => (known.raised_at, known.value.clone()),
+            Some(_) | None => (Some(t.decided_at), t.value.clone()),
+        };
+        let standing = Standing { state: t.to, occurrence: t.occurrence, raised_at: at, value };
+        state.standing.insert(t.alarm.clone(), standing);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -118,10 +135,22 @@ impl MachineBoard {
         self.lock().latest.clone()
     }
 
-    pub(crate) fn active_alarms(&self) -> Vec<(&AlarmDefinition, Raised)> {
+    /// The alarms that are not normal, in the order of the configuration.
+    pub(crate) fn standing_alarms(&self) -> Vec<(&AlarmDefinition, Standing)> {
         let state = self.lock();
-        let active = |a: &'_ AlarmDefinition| state.active.get(&a.id).cloned();
-        self.alarms.iter().filter_map(|a| Some((a, active(a)?))).collect()
+        let standing = |a: &'_ AlarmDefinition| state.standing.get(&a.id).cloned();
+        self.alarms.iter().filter_map(|a| Some((a, standing(a)?))).collect()
+    }
+
+    /// The definition of an alarm and where it stands; `None` for one that is not configured.
+    pub(crate) fn alarm(&self, id: &str) -> Option<(&AlarmDefinition, Option<Standing>)> {
+        let definition = self.alarms.iter().find(|a| a.id.as_str() == id)?;
+        Some((definition, self.lock().standing.get(&definition.id).cloned()))
+    }
+
+    /// How many alarms people are to see.
+    pub(crate) fn annunciated_alarms(&self) -> usize {
+        self.lock().standing.values().filter(|s| s.state.is_annunciated()).count()
     }
 
     fn take_fresh(&self, out: &mut Vec<SeriesSamples>) {
@@ -140,6 +169,13 @@ impl MachineBoard {
         let mut state = self.lock();
         let known: Vec<bool> = state.latest.iter().map(Option::is_some).collect();
         state.fresh = known;
+    }
+}
+
+fn bus(connection: &Connection) -> Option<String> {
+    match connection {
+        Connection::Modbus(connection) => Some(connection.address().to_string()),
+        Connection::OpcUa(_) => None,
     }
 }
 
@@ -165,13 +201,14 @@ impl Board {
             let (up, reason) = machine.link();
             links.push(MachineLink { machine: machine.id.clone(), up, reason });
         }
-        Live { at, latest, links }
+        Live { at, latest, links, transitions: Vec::new() }
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use plant_model::{Quality, Value};
+    use alarm_engine::AlarmSnapshot;
+    use plant_model::{AlarmFlags, Quality};
 
     use super::*;
 
@@ -220,40 +257,74 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_alarm_that_was_active_before_a_restart_is_shown_until_it_returns() {
+    fn an_alarm_that_stood_before_a_restart_is_shown_until_it_returns() {
         let board = board();
         let machine = &board.machines[0];
-        let active = |id: &str| (AlarmId::new(id).expect("valid"), Snapshot { occurrence: 3, active: true });
-        machine.restore(&HashMap::from([active("fast"), active("no_longer_configured")]));
-        let shown = machine.active_alarms();
-        assert_eq!(shown.iter().map(|(a, _)| a.id.as_str()).collect::<Vec<_>>(), ["fast"]);
-        machine.alarm_moved(&transition(plant_model::AlarmState::Normal));
-        assert!(machine.active_alarms().is_empty());
-        machine.alarm_moved(&transition(plant_model::AlarmState::Unacknowledged));
-        assert_eq!(machine.active_alarms()[0].1.value, Some(Value::Int(90)));
+        let stood = |id: &str, state| {
+            let kept =
+                AlarmSnapshot { occurrence: 3, flags: AlarmFlags::of_state(state), ..Default::default() };
+            (AlarmId::new(id).expect("valid"), kept)
+        };
+        let known = [
+            stood("fast", AlarmState::Acknowledged),
+            stood("no_longer_configured", AlarmState::Unacknowledged),
+        ];
+        machine.restore(&Snapshot { alarms: known.into(), ..Snapshot::default() });
+        let shown = machine.standing_alarms();
+        let shown: Vec<_> = shown.iter().map(|(a, s)| (a.id.as_str(), s.state, s.occurrence)).collect();
+        assert_eq!(shown, [("fast", AlarmState::Acknowledged, 3)]);
+        machine.alarm_moved(&transition(AlarmState::Normal));
+        assert!(machine.standing_alarms().is_empty());
     }
 
-    pub(crate) fn transition(to: plant_model::AlarmState) -> AlarmTransition {
-        use plant_model::{AlarmPriority, AlarmState, TagId, TransitionCause};
-        let (from, cause) = if to.is_active() {
-            (AlarmState::Normal, TransitionCause::Raised)
-        } else {
+    #[test]
+    fn a_person_changes_the_state_of_an_alarm_and_not_what_raised_it() {
+        let board = board();
+        let machine = &board.machines[0];
+        machine.alarm_moved(&transition(AlarmState::Unacknowledged));
+        let acknowledged = AlarmTransition {
+            cause: TransitionCause::Acknowledged,
+            value: None,
+            decided_at: Timestamp::from_micros(999),
+            ..transition(AlarmState::Acknowledged)
+        };
+        machine.alarm_moved(&acknowledged);
+        let (_, standing) = machine.alarm("fast").expect("configured");
+        let standing = standing.expect("not normal");
+        assert_eq!((standing.state, standing.value), (AlarmState::Acknowledged, Some(Value::Int(90))));
+        assert_eq!(standing.raised_at, Some(Timestamp::from_micros(6)));
+        assert_eq!(machine.annunciated_alarms(), 1);
+        let shelved = AlarmTransition { cause: TransitionCause::Shelved, ..transition(AlarmState::Shelved) };
+        machine.alarm_moved(&shelved);
+        assert_eq!((machine.annunciated_alarms(), machine.standing_alarms().len()), (0, 1));
+    }
+
+    /// The transition of `fast` from normal, or back to it.
+    pub(crate) fn transition(to: AlarmState) -> AlarmTransition {
+        use plant_model::{AlarmPriority, TagId};
+        let (from, cause) = if to == AlarmState::Normal {
             (AlarmState::Unacknowledged, TransitionCause::ReturnedToNormal)
+        } else {
+            (AlarmState::Normal, TransitionCause::Raised)
         };
         AlarmTransition {
             machine: MachineId::new("lathe-1").expect("valid"),
             alarm: AlarmId::new("fast").expect("valid"),
-            tag: TagId::new("speed").expect("valid"),
+            tag: Some(TagId::new("speed").expect("valid")),
             occurrence: 1,
             from,
             to,
             cause,
             priority: AlarmPriority::Medium,
-            value: Value::Int(90),
-            limit: 80.0,
+            value: Some(Value::Int(90)),
+            limit: Some(80.0),
+            deadband: 0.0,
             value_at: Timestamp::from_micros(5),
             decided_at: Timestamp::from_micros(6),
             message: "Too fast".to_owned(),
+            first_out: false,
+            flags: AlarmFlags::of_state(to),
+            operation: None,
         }
     }
 }

@@ -1,9 +1,16 @@
 //! `edge-agent`: the agent on a gateway.
 
+mod alarms;
 mod app;
 mod board;
+mod bus_load;
 mod cli;
+mod commands;
+mod lane;
+mod latency;
+mod operate;
 mod outbox;
+mod outputs;
 mod page;
 mod sink;
 mod status;
@@ -15,13 +22,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use service_kit::telemetry;
 
-use cli::{BrowseCommand, Cli, Command, DoctorCommand, ReadCommand, ScanCommand};
+use cli::{BrowseCommand, Cli, Command, DoctorCommand, ReadCommand, ScanCommand, WriteCommand};
 use tools::Found;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h): a restart will not help.
 const EXIT_CONFIG: u8 = 78;
 
-/// What was looked for is not there.
+/// What was looked for is not there, or what was written is not confirmed.
 const EXIT_NOTHING: u8 = 3;
 
 fn main() -> ExitCode {
@@ -31,6 +38,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => app::run(&arguments).map(|()| Found::Something),
         Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
         Command::Read(ReadCommand::Modbus(arguments)) => tools::read::modbus(&arguments),
+        Command::Write(WriteCommand::Modbus(arguments)) => tools::write::modbus(&arguments),
+        Command::Write(WriteCommand::Tag(arguments)) => tools::write::tag(&arguments),
         Command::Watch(arguments) => tools::watch::run(&arguments),
         Command::Import(arguments) => tools::import::run(&arguments),
         Command::Diag(arguments) => tools::diag::run(&arguments),
@@ -39,6 +48,7 @@ fn main() -> ExitCode {
         Command::Browse(BrowseCommand::Opcua(arguments)) => tools::opcua::browse(&arguments),
         Command::Doctor(DoctorCommand::Opcua(arguments)) => tools::opcua::doctor(&arguments),
         Command::Scan(ScanCommand::Modbus(arguments)) => tools::scan::modbus(&arguments),
+        Command::Scan(ScanCommand::Serial(arguments)) => tools::serial::run(&arguments),
     };
     match outcome {
         Ok(Found::Something) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! The buffer and the board, as the uplink sees them.
 
+use std::sync::Arc;
+
 use delivery::{Outbox, OutboxBatch, OutboxError, OutboxFuture};
 use edge_store::StoreClient;
 use protocol::{Epoch, Sequence, StreamId, StreamRange};
@@ -8,18 +10,21 @@ use tokio::sync::watch;
 use uplink_mqtt::Sidecar;
 
 use crate::board::Board;
+use crate::latency::AlarmLatency;
 
 /// The outbox of the store.
 pub(crate) struct StoreOutbox {
     epoch: Epoch,
     client: StoreClient,
     ranges: watch::Receiver<[StreamRange; StreamId::ALL.len()]>,
+    latency: Arc<AlarmLatency>,
+    clock: Clock,
 }
 
 impl StoreOutbox {
-    pub(crate) fn new(epoch: Epoch, client: StoreClient) -> Self {
+    pub(crate) fn new(epoch: Epoch, client: StoreClient, latency: Arc<AlarmLatency>, clock: Clock) -> Self {
         let ranges = client.ranges();
-        Self { epoch, client, ranges }
+        Self { epoch, client, ranges, latency, clock }
     }
 }
 
@@ -52,6 +57,9 @@ impl Outbox for StoreOutbox {
     }
 
     fn acknowledge(&self, stream: StreamId, through: Sequence) {
+        if stream == StreamId::Alarm {
+            self.latency.acknowledged(through, self.clock.now());
+        }
         self.client.acknowledge(stream, through);
     }
 

@@ -2,39 +2,119 @@
 
 use std::fmt::Write as _;
 
-use crate::status::{Machine, Status};
-use crate::view::{AlarmView, Class, MachineView, TagView, age, shown};
+use axum::http::header;
+use axum::response::Html;
+use plant_model::{AlarmDefinition, AlarmState};
+
+use crate::board::{MachineBoard, Standing};
+use crate::operate::Page;
+use crate::status::{Bus, Machine, Status};
+use crate::view::{AlarmView, Class, MachineView, TagView, age};
 
 const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:1rem;color:#222;background:#fff}\
-table{border-collapse:collapse;margin:.3rem 0 1.2rem}th,td{padding:.15rem .7rem .15rem 0;text-align:left}\
-th,td{border-bottom:1px solid #9996}.n{text-align:right}.uncertain{color:#8a5a00}.bad{color:#b3121d}\
+table{border-collapse:collapse;margin:.3rem 0 1.2rem;display:block;overflow-x:auto}th,td{padding:.15rem .7rem .15rem 0;text-align:left}\
+th,td{border-bottom:1px solid #9996}.n{text-align:right}.n,.w{white-space:nowrap}.l{min-width:9rem}.uncertain{color:#8a5a00}.bad{color:#b3121d}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}.uncertain{color:#e5b454}\
 .bad{color:#ff7b7b}}";
+
+/// A bus that is taken for longer has no time left for a machine that falls silent.
+const BUSY_PERCENT: f64 = 80.0;
 
 /// Seconds between two views of the page.
 const REFRESH_S: u32 = 2;
 
-pub(crate) fn render(status: &Status, machines: &[MachineView]) -> String {
+/// The page loads nothing and runs nothing, and its forms go nowhere else.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'";
+
+/// A page with the policy that keeps it harmless.
+pub(crate) fn guarded(page: String) -> Page {
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(page))
+}
+
+/// The state of the agent. `operable`: alarms lead to a form for commands.
+pub(crate) fn render(status: &Status, machines: &[MachineView], operable: bool) -> String {
     let mut out = String::new();
     let title = format!("{} / {}", escaped(&status.tenant), escaped(&status.gateway));
-    push(
-        &mut out,
-        format_args!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta http-equiv=\"refresh\" content=\"{REFRESH_S}\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
-             <style>{STYLE}</style></head><body><h1>{title}</h1><p>edge-agent {}, running for {}</p>",
-            status.version,
-            age(Some(status.uptime_s * 1_000))
-        ),
-    );
+    head(&mut out, &title, format_args!("<meta http-equiv=\"refresh\" content=\"{REFRESH_S}\">"));
+    let (version, uptime) = (status.version, age(Some(status.uptime_s * 1_000)));
+    push(&mut out, format_args!("<p>edge-agent {version}, running for {uptime}</p>"));
     delivery(&mut out, status);
-    alarms(&mut out, machines);
+    alarms(&mut out, machines, operable);
     connections(&mut out, &status.machines);
+    buses(&mut out, &status.buses);
     for machine in machines {
         tags(&mut out, machine);
     }
     out.push_str("</body></html>\n");
+    out
+}
+
+/// `title` is harmless already.
+fn head(out: &mut String, title: &str, more: std::fmt::Arguments<'_>) {
+    push(
+        out,
+        format_args!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">{more}\
+             <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
+             <style>{STYLE}</style></head><body><h1>{title}</h1>"
+        ),
+    );
+}
+
+/// The form for commands to an alarm; it does not renew itself under the hands of who fills it in. `id`
+/// makes it one command however often it is sent.
+pub(crate) fn operate(
+    machine: &MachineBoard,
+    alarm: &AlarmDefinition,
+    standing: Option<&Standing>,
+    id: &str,
+) -> String {
+    let mut out = String::new();
+    let title = format!("{} / {}", escaped(&machine.name), escaped(alarm.id.as_str()));
+    head(&mut out, &title, format_args!(""));
+    let state = standing.map_or(AlarmState::Normal, |s| s.state);
+    let occurrence = standing.map_or(0, |s| s.occurrence);
+    push(
+        &mut out,
+        format_args!(
+            "<p>{}: <b>{}</b></p><form method=\"post\"><input type=\"hidden\" name=\"id\" value=\"{id}\">\
+             <input type=\"hidden\" name=\"occurrence\" value=\"{occurrence}\">\
+             <p><label>Your name <input name=\"actor\" required maxlength=\"100\"></label></p>\
+             <p><label>Why <input name=\"comment\" maxlength=\"1000\" size=\"50\"></label></p>\
+             <p><label>Minutes to shelve for <input name=\"minutes\" value=\"30\" size=\"5\"></label></p><p>",
+            escaped(&alarm.message),
+            state.name()
+        ),
+    );
+    for (verb, label) in offers(state) {
+        push(&mut out, format_args!("<button name=\"verb\" value=\"{verb}\">{label}</button> "));
+    }
+    out.push_str("</p></form><p><a href=\"/\">Back</a></p></body></html>\n");
+    out
+}
+
+/// What a person may want to do about an alarm in this state.
+const fn offers(state: AlarmState) -> &'static [(&'static str, &'static str)] {
+    const ACKNOWLEDGE: (&str, &str) = ("acknowledge", "Acknowledge");
+    const RESET: (&str, &str) = ("reset", "Reset");
+    const SHELVE: (&str, &str) = ("shelve", "Shelve");
+    const OUT: (&str, &str) = ("take_out_of_service", "Take out of service");
+    match state {
+        AlarmState::Unacknowledged
+        | AlarmState::ReturnedUnacknowledged
+        | AlarmState::LatchedUnacknowledged => &[ACKNOWLEDGE, SHELVE, OUT],
+        AlarmState::LatchedAcknowledged => &[RESET, SHELVE, OUT],
+        AlarmState::Normal | AlarmState::Acknowledged | AlarmState::SuppressedByDesign => &[SHELVE, OUT],
+        AlarmState::Shelved => &[("unshelve", "Unshelve"), OUT],
+        AlarmState::OutOfService => &[("return_to_service", "Return to service")],
+    }
+}
+
+/// What became of a command.
+pub(crate) fn answer(text: &str) -> String {
+    let mut out = String::new();
+    head(&mut out, "Alarm command", format_args!(""));
+    push(&mut out, format_args!("<p>{}</p><p><a href=\"/\">Back</a></p></body></html>\n", escaped(text)));
     out
 }
 
@@ -76,38 +156,44 @@ fn delivery(out: &mut String, status: &Status) {
             "<h2>Buffer and uplink</h2><table>\
              <tr><th>uplink</th><td>{}</td></tr><tr><th>waiting for delivery</th><td>{} batches</td></tr>\
              <tr><th>buffer</th><td>{}, {} batches committed, {} failures</td></tr>\
-             <tr><th>samples</th><td>{} acquired, {} committed, {} dropped</td></tr></table>",
+             <tr><th>samples</th><td>{} acquired, {} withheld as unchanged, {} restated, \
+             {} committed, {} dropped</td></tr></table>",
             state(uplink.connected, "connected", &trouble),
             buffer.backlog_batches,
             state(!buffer.stalled, "commits", "cannot commit: check the disk"),
             buffer.batches_committed,
             buffer.commit_failures,
             samples.acquired,
+            samples.withheld,
+            samples.restated,
             samples.committed,
             samples.dropped
         ),
     );
 }
 
-fn alarms(out: &mut String, machines: &[MachineView]) {
-    let active: Vec<(&MachineView, &AlarmView)> =
+fn alarms(out: &mut String, machines: &[MachineView], operable: bool) {
+    let standing: Vec<(&MachineView, &AlarmView)> =
         machines.iter().flat_map(|m| m.alarms.iter().map(move |a| (m, a))).collect();
-    push(out, format_args!("<h2>Active alarms: {}</h2>", active.len()));
-    if active.is_empty() {
+    let active = standing.iter().filter(|(_, a)| a.annunciated).count();
+    push(out, format_args!("<h2>Active alarms: {active}</h2>"));
+    if standing.is_empty() {
         return;
     }
     out.push_str(
-        "<table><tr><th>machine</th><th>alarm</th><th>priority</th><th>value</th><th>message</th></tr>",
+        "<table><tr><th>machine</th><th>alarm</th><th>state</th><th>priority</th><th>value</th><th>message</th></tr>",
     );
-    for (machine, alarm) in active {
+    for (machine, alarm) in standing {
         push(
             out,
             format_args!(
-                "<tr><td>{}</td><td class=\"bad\">{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td class=\"{}\">{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
                 escaped(&machine.name),
-                escaped(&alarm.id),
+                if alarm.annunciated { "bad" } else { "uncertain" },
+                named(machine, alarm, operable),
+                escaped(&alarm.state_name),
                 escaped(&alarm.priority),
-                escaped(alarm.value.as_deref().unwrap_or("before start")),
+                escaped(alarm.value.as_deref().unwrap_or("-")),
                 escaped(&alarm.message)
             ),
         );
@@ -115,17 +201,25 @@ fn alarms(out: &mut String, machines: &[MachineView]) {
     out.push_str("</table>");
 }
 
+fn named(machine: &MachineView, alarm: &AlarmView, operable: bool) -> String {
+    let (machine, alarm) = (escaped(&machine.id), escaped(&alarm.id));
+    match operable {
+        true => format!("<a href=\"/machines/{machine}/alarms/{alarm}\">{alarm}</a>"),
+        false => alarm,
+    }
+}
+
 fn connections(out: &mut String, machines: &[Machine]) {
     out.push_str(
         "<h2>Connections</h2><table><tr><th>machine</th><th>protocol</th><th>link</th><th class=\"n\">polls</th>\
-         <th class=\"n\">failed</th><th class=\"n\">missed</th><th class=\"n\">connects</th><th>last error</th></tr>",
+         <th class=\"n\">failed</th><th class=\"n\">missed</th><th class=\"n\">connects</th><th>remarks</th></tr>",
     );
     for m in machines {
         push(
             out,
             format_args!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td></tr>",
+                "<tr><td class=\"w\">{}</td><td class=\"w\">{}</td><td class=\"l\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
+                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"l\">{}</td></tr>",
                 escaped(&m.id),
                 m.protocol,
                 state(m.link_up, "up", &m.link_reason),
@@ -133,7 +227,41 @@ fn connections(out: &mut String, machines: &[Machine]) {
                 m.polls_failed,
                 m.missed_ticks,
                 m.connects,
-                escaped(&m.last_error)
+                escaped(&remarks(m))
+            ),
+        );
+    }
+    out.push_str("</table>");
+}
+
+fn remarks(machine: &Machine) -> String {
+    let mut remarks = Vec::new();
+    if machine.doubtful_source_times > 0 {
+        remarks.push(format!(
+            "{} with a doubtful source time: check the machine's clock",
+            machine.doubtful_source_times
+        ));
+    }
+    if !machine.last_error.is_empty() && machine.last_error != machine.link_reason {
+        remarks.push(format!("last error: {}", machine.last_error));
+    }
+    remarks.join("; ")
+}
+
+fn buses(out: &mut String, buses: &[Bus]) {
+    if buses.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Buses</h2><table><tr><th>bus</th><th class=\"n\">taken</th><th>machines</th></tr>");
+    for bus in buses {
+        let class = if bus.load.percent > BUSY_PERCENT { "n uncertain" } else { "n" };
+        push(
+            out,
+            format_args!(
+                "<tr><td>{}</td><td class=\"{class}\">{:.1} %</td><td>{}</td></tr>",
+                escaped(&bus.bus),
+                bus.load.percent,
+                escaped(&bus.machines.join(", "))
             ),
         );
     }
@@ -166,7 +294,7 @@ fn row(out: &mut String, tag: &TagView) {
         format_args!(
             "<tr><td>{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"{class}\">{}</td><td class=\"n\">{}</td></tr>",
             escaped(&tag.name),
-            escaped(&shown(&tag.value)),
+            escaped(&tag.shown()),
             escaped(&tag.unit),
             escaped(&tag.quality),
             age(tag.age_ms)

@@ -2,56 +2,60 @@
 
 use std::sync::Arc;
 
-use acquisition::{LinkState, MachineSink, Reading};
-use alarm_engine::AlarmEngine;
+use acquisition::{ChangeFilter, Instants, LinkState, MachineSink, Reading};
 use edge_store::SampleInbox;
-use plant_model::AlarmTransition;
 use service_kit::Clock;
 
+use crate::alarms::MachineAlarms;
 use crate::board::MachineBoard;
 
 pub(crate) struct Sink {
-    engine: AlarmEngine,
+    alarms: Arc<MachineAlarms>,
     board: Arc<MachineBoard>,
     inbox: SampleInbox,
+    filter: ChangeFilter,
     clock: Clock,
-    /// Transitions of the current call; kept for its capacity.
-    transitions: Vec<AlarmTransition>,
 }
 
 impl Sink {
     pub(crate) fn new(
-        engine: AlarmEngine,
+        alarms: Arc<MachineAlarms>,
         board: Arc<MachineBoard>,
         inbox: SampleInbox,
+        filter: ChangeFilter,
         clock: Clock,
     ) -> Self {
-        Self { engine, board, inbox, clock, transitions: Vec::new() }
+        Self { alarms, board, inbox, filter, clock }
+    }
+}
+
+impl Sink {
+    /// Leaves what is worth it to the recorder. Alarms and board have seen everything.
+    fn record(&mut self, readings: &[Reading]) {
+        let (board, filter) = (&self.board, &mut self.filter);
+        let mut withheld = 0;
+        self.inbox.push_samples(readings.iter().filter_map(|r| {
+            if !filter.admits(r) {
+                withheld += 1;
+                return None;
+            }
+            board.series(r.tag).map(|series| (series, r.sample.clone()))
+        }));
+        board.counters.withheld_samples.add(withheld);
     }
 
-    fn decide(&mut self, readings: &[Reading]) {
-        let wall = self.clock.wall();
-        for reading in readings {
-            self.engine.handle_sample(
-                reading.tag.as_usize(),
-                &reading.sample,
-                reading.received_at,
-                wall,
-                &mut self.transitions,
-            );
-        }
-        let now = self.clock.now();
-        if self.engine.poll_timeout().is_some_and(|due| due <= now) {
-            self.engine.handle_timeout(now, wall, &mut self.transitions);
-        }
-        for transition in &self.transitions {
-            tracing::info!(machine.id = %transition.machine, alarm.id = %transition.alarm,
-                occurrence = transition.occurrence, cause = transition.cause.name(), value = %transition.value,
-                "alarm");
-            self.board.alarm_moved(transition);
-        }
-        if !self.transitions.is_empty() {
-            self.inbox.push_transitions(self.transitions.drain(..));
+    /// A machine that reports changes has said by its silence that the others stand.
+    fn restate(&mut self) {
+        let now = Instants {
+            gateway_timestamp: self.clock.wall().to_whole_millis(),
+            received_at: self.clock.now(),
+        };
+        let (board, mut standing) = (&self.board, Vec::new());
+        self.filter
+            .restate(now, |tag, sample| standing.extend(board.series(tag).map(|series| (series, sample))));
+        if !standing.is_empty() {
+            board.counters.restated_samples.add(standing.len() as u64);
+            self.inbox.push_samples(standing);
         }
     }
 }
@@ -59,18 +63,91 @@ impl Sink {
 impl MachineSink for Sink {
     fn accept(&mut self, readings: &[Reading]) {
         // Alarms first: a decision waits for nothing.
-        self.decide(readings);
-        if readings.is_empty() {
-            return;
+        self.alarms.samples(readings);
+        if !readings.is_empty() {
+            self.board.update(readings.iter().map(|r| (r.tag, &r.sample)));
+            self.record(readings);
         }
-        let board = &self.board;
-        self.inbox.push_samples(
-            readings.iter().filter_map(|r| board.series(r.tag).map(|series| (series, r.sample.clone()))),
-        );
-        board.update(readings.iter().map(|r| (r.tag, &r.sample)));
+        self.restate();
     }
 
     fn link(&mut self, link: LinkState) {
+        self.alarms.link(&link);
         self.board.set_link(link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+
+    use acquisition::TagIndex;
+    use alarm_engine::AlarmEngine;
+    use edge_config::MachineConfig;
+    use edge_store::{EdgeStore, Recorder, Settings};
+    use plant_model::{Monotonic, Quality, Sample, Timestamp, Value};
+    use protocol::SeriesId;
+
+    use super::*;
+    use crate::alarms::Outlets;
+    use crate::lane::FastLane;
+    use crate::latency::AlarmLatency;
+
+    const LATHE: &str = "version = 1\nid = \"lathe\"\n[opcua]\nendpoint = \"opc.tcp://h:4840\"\n\
+        [[tags]]\nid = \"speed\"\ndata_type = \"float\"\nnode_id = \"ns=2;s=speed\"\n\
+        report = { absolute = 100, heartbeat_s = 1 }\n\
+        [[alarms]]\nid = \"fast\"\ntag = \"speed\"\nkind = \"high\"\nlimit = 80\nmessage = \"Too fast\"\n";
+
+    fn sink(machine: &MachineConfig, inbox: SampleInbox, clock: Clock) -> (Sink, Arc<MachineBoard>) {
+        let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
+        let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone());
+        let board = Arc::new(MachineBoard::new(machine, vec![SeriesId(1)]));
+        let outlets = Outlets {
+            outputs: Arc::default(),
+            board: Arc::clone(&board),
+            lane: Arc::new(FastLane::default()),
+            recorder: inbox.clone(),
+            latency: Arc::new(AlarmLatency::default()),
+            clock,
+        };
+        let alarms = Arc::new(MachineAlarms::new(engine.expect("a good machine"), outlets));
+        (Sink::new(alarms, Arc::clone(&board), inbox, machine.change_filter(), clock), board)
+    }
+
+    fn reading(value: f64, clock: Clock) -> Reading {
+        let sample = Sample {
+            value: Some(Value::Float(value)),
+            quality: Quality::GOOD,
+            source_timestamp: None,
+            gateway_timestamp: clock.wall(),
+        };
+        Reading { tag: TagIndex(0), sample, received_at: clock.now() }
+    }
+
+    #[test]
+    fn alarms_and_board_see_what_the_recorder_is_spared_and_the_books_close() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = Timestamp::from_micros(1_790_000_000_000_000);
+        let store = EdgeStore::open(Settings::new(folder.path().join("b.db")), now).expect("opens").store;
+        let recorder = Recorder::start(store, move || now, Box::new(|_, _| {})).expect("starts");
+        let machine = edge_config::read_machine(Path::new("m.toml"), LATHE).expect("good");
+        let clock = Clock::start();
+        let (mut sink, board) = sink(&machine, recorder.inbox(), clock);
+
+        for value in [70.0, 71.0, 90.0] {
+            sink.accept(&[reading(value, clock)]);
+        }
+        assert_eq!(board.standing_alarms().len(), 1, "90 is above the limit, though not recorded");
+        assert_eq!(board.latest()[0].as_ref().and_then(|s| s.value.clone()), Some(Value::Float(90.0)));
+        assert_eq!(board.counters.withheld_samples.get(), 2);
+
+        let later = Monotonic::from_micros(clock.now().micros() + 2_000_000);
+        sink.accept(&[Reading { received_at: later, ..reading(91.0, clock) }]);
+        assert_eq!(board.counters.withheld_samples.get(), 2, "its heartbeat is due");
+
+        let counters = recorder.counters();
+        recorder.stop();
+        assert_eq!(counters.samples_committed.load(Ordering::Relaxed), 4 - 2);
     }
 }

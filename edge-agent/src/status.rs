@@ -1,10 +1,11 @@
-//! The local status interface on a loopback address, read-only.
+//! The local status interface on a loopback address; read-only unless alarm commands are allowed.
 //!
 //! | path | what |
 //! |---|---|
 //! | `/` | a page for people, which renews itself |
 //! | `/status` | state and counts since start, JSON |
-//! | `/machines`, `/machines/{id}` | machines with the newest value of each tag and active alarms, JSON |
+//! | `/machines`, `/machines/{id}` | machines with the newest value of each tag and alarms, JSON |
+//! | `/machines/{id}/alarms/{alarm}` | a form for commands to the alarm (`status.alarm_commands`) |
 //! | `/livez` | the process answers |
 //! | `/readyz` | drivers run and the buffer commits; else 503 and the reason |
 
@@ -12,9 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse};
+use alarm_output_driver::OutputBoard;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use edge_store::{BufferHealth, RecorderCounters};
@@ -23,15 +24,19 @@ use serde::Serialize;
 use service_kit::Clock;
 use uplink_mqtt::UplinkCounters;
 
-use crate::board::Board;
-use crate::page;
+use crate::board::{Board, MachineBoard};
+use crate::bus_load::{BusLoad, BusMeter};
+use crate::commands::CommandDesk;
+use crate::lane::FastLane;
+use crate::latency::{AlarmLatency, LatencyRow};
 use crate::view::MachineView;
+use crate::{operate, page};
 
 /// The drivers' scheduler beats every half second; later than this it hangs.
 const BEAT_LAG_MAX: Duration = Duration::from_secs(5);
 
-/// The page loads nothing and runs nothing.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+/// Largest form: a name, a comment, an id.
+const FORM_BYTES_MAX: usize = 8 * 1024;
 
 /// What the status interface can see.
 #[derive(Clone)]
@@ -45,17 +50,36 @@ pub(crate) struct Observed {
     pub heartbeat: Arc<AtomicU64>,
     pub recorder: Arc<RecorderCounters>,
     pub uplink: Arc<UplinkCounters>,
+    pub lane: Arc<FastLane>,
+    pub latency: Arc<AlarmLatency>,
+    pub desk: Arc<CommandDesk>,
+    pub outputs: Vec<Arc<OutputBoard>>,
+    /// Whether the page takes alarm commands.
+    pub alarm_commands: bool,
+}
+
+/// What the handlers share.
+struct Served {
+    observed: Observed,
+    meter: BusMeter,
 }
 
 pub(crate) fn router(observed: Observed) -> Router {
-    Router::new()
+    let operation = get(operate::form).post(operate::submit).layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+    let operation = operation.with_state(Arc::new(observed.clone()));
+    let router = Router::new();
+    let router = match observed.alarm_commands {
+        true => router.route("/machines/{id}/alarms/{alarm}", operation),
+        false => router,
+    };
+    router
         .route("/", get(index))
         .route("/status", get(status))
         .route("/machines", get(machines))
         .route("/machines/{id}", get(one_machine))
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
-        .with_state(Arc::new(observed))
+        .with_state(Arc::new(Served { observed, meter: BusMeter::default() }))
 }
 
 /// The state of the agent and its counts since start.
@@ -69,7 +93,45 @@ pub(crate) struct Status {
     pub samples: Samples,
     pub buffer: Buffer,
     pub uplink: Uplink,
+    pub alarms: Alarms,
+    pub buses: Vec<Bus>,
     pub machines: Vec<Machine>,
+}
+
+/// How alarms fare on their way, since the start of this process.
+#[derive(Serialize)]
+pub(crate) struct Alarms {
+    /// Copies and results that found no room on the fast lane; the buffer has what they were copies of.
+    pub fast_lane_dropped: u64,
+    /// Messages that were no commands.
+    pub commands_unreadable: u64,
+    pub latency: Vec<LatencyRow>,
+    pub outputs: Vec<AlarmOutput>,
+}
+
+/// An output that alarms drive, since the start of this process.
+#[derive(Serialize)]
+pub(crate) struct AlarmOutput {
+    pub id: String,
+    /// `on` or `off`.
+    pub desired: &'static str,
+    /// What was confirmed last; `null` while that is not known.
+    pub actual: Option<&'static str>,
+    pub fault: Option<String>,
+    pub drives: u64,
+    pub confirmed: u64,
+    pub coalesced: u64,
+    pub beats: u64,
+    pub beats_failed: u64,
+}
+
+/// A connection that machines share, or have for themselves, in which one request travels at a time.
+#[derive(Serialize)]
+pub(crate) struct Bus {
+    pub bus: String,
+    pub machines: Vec<String>,
+    #[serde(flatten)]
+    pub load: BusLoad,
 }
 
 /// Samples since the start of this process.
@@ -78,6 +140,10 @@ pub(crate) struct Samples {
     /// What the drivers were scheduled to read (polling) or were sent (subscriptions).
     pub scheduled: u64,
     pub acquired: u64,
+    /// Not recorded, because they say nothing new (`report` of a tag).
+    pub withheld: u64,
+    /// Recorded once more at their heartbeat.
+    pub restated: u64,
     pub committed: u64,
     pub dropped: u64,
 }
@@ -128,38 +194,70 @@ pub(crate) struct Machine {
     pub connects: u64,
     pub disconnects: u64,
     pub overflows: u64,
+    /// Values whose source time is far from the gateway's: the machine's clock is wrong.
+    pub doubtful_source_times: u64,
+    pub withheld_samples: u64,
+    pub restated_samples: u64,
     pub last_error: String,
 }
 
-async fn status(State(observed): State<Arc<Observed>>) -> Json<Status> {
-    Json(status_of(&observed))
+async fn status(State(served): State<Arc<Served>>) -> Json<Status> {
+    Json(served.status())
 }
 
-async fn index(State(observed): State<Arc<Observed>>) -> impl IntoResponse {
-    let page = page::render(&status_of(&observed), &views(&observed));
-    ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page))
+async fn index(State(served): State<Arc<Served>>) -> operate::Page {
+    let operable = served.observed.alarm_commands;
+    page::guarded(page::render(&served.status(), &served.views(), operable))
 }
 
-async fn machines(State(observed): State<Arc<Observed>>) -> Json<Vec<MachineView>> {
-    Json(views(&observed))
+async fn machines(State(served): State<Arc<Served>>) -> Json<Vec<MachineView>> {
+    Json(served.views())
 }
 
 async fn one_machine(
-    State(observed): State<Arc<Observed>>,
+    State(served): State<Arc<Served>>,
     Path(id): Path<String>,
 ) -> Result<Json<MachineView>, (StatusCode, String)> {
-    let found = observed.board.machines.iter().find(|m| m.id.as_str() == id);
+    let found = served.observed.board.machines.iter().find(|m| m.id.as_str() == id);
     let missing = || (StatusCode::NOT_FOUND, format!("there is no machine {id}; /machines lists all\n"));
-    found.map(|m| Json(MachineView::of(m, observed.clock.wall()))).ok_or_else(missing)
+    found.map(|m| Json(served.view(m))).ok_or_else(missing)
 }
 
-fn views(observed: &Observed) -> Vec<MachineView> {
-    let now = observed.clock.wall();
-    observed.board.machines.iter().map(|m| MachineView::of(m, now)).collect()
+impl Served {
+    fn status(&self) -> Status {
+        Status { buses: buses(&self.observed, &self.meter), ..status_of(&self.observed) }
+    }
+
+    fn views(&self) -> Vec<MachineView> {
+        self.observed.board.machines.iter().map(|m| self.view(m)).collect()
+    }
+
+    fn view(&self, machine: &MachineBoard) -> MachineView {
+        let clock = self.observed.clock;
+        let look = |bus: &String| self.meter.look(bus, machine.counters.busy_us.get(), clock.now());
+        MachineView { bus_load: machine.bus.as_ref().map(look), ..MachineView::of(machine, clock.wall()) }
+    }
 }
 
-async fn readyz(State(observed): State<Arc<Observed>>) -> (StatusCode, String) {
-    match unready(&observed) {
+/// Each bus once, in the order of its first machine; all machines on it count the same time.
+fn buses(observed: &Observed, meter: &BusMeter) -> Vec<Bus> {
+    let mut buses: Vec<Bus> = Vec::new();
+    for machine in observed.board.machines.iter() {
+        let Some(name) = &machine.bus else { continue };
+        match buses.iter_mut().find(|b| b.bus == *name) {
+            Some(known) => known.machines.push(machine.id.to_string()),
+            None => buses.push(Bus {
+                bus: name.clone(),
+                machines: vec![machine.id.to_string()],
+                load: meter.look(name, machine.counters.busy_us.get(), observed.clock.now()),
+            }),
+        }
+    }
+    buses
+}
+
+async fn readyz(State(served): State<Arc<Served>>) -> (StatusCode, String) {
+    match unready(&served.observed) {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
@@ -179,6 +277,7 @@ fn unready(observed: &Observed) -> Option<&'static str> {
     None
 }
 
+/// The state, with the load of the buses since the start.
 pub(crate) fn status_of(observed: &Observed) -> Status {
     let machines: Vec<Machine> = observed.board.machines.iter().map(|m| machine(m)).collect();
     let load = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
@@ -192,6 +291,8 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
         samples: Samples {
             scheduled: machines.iter().map(|m| m.scheduled_samples).sum(),
             acquired: machines.iter().map(|m| m.acquired_samples).sum(),
+            withheld: machines.iter().map(|m| m.withheld_samples).sum(),
+            restated: machines.iter().map(|m| m.restated_samples).sum(),
             committed: load(&recorder.samples_committed),
             dropped: load(&recorder.samples_dropped),
         },
@@ -219,11 +320,34 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
             resends: uplink.resends(),
             last_error: uplink.last_error(),
         },
+        alarms: Alarms {
+            fast_lane_dropped: observed.lane.dropped(),
+            commands_unreadable: observed.desk.unreadable(),
+            latency: observed.latency.rows(),
+            outputs: observed.outputs.iter().map(|o| output(o)).collect(),
+        },
+        buses: buses(observed, &BusMeter::default()),
         machines,
     }
 }
 
-fn machine(board: &crate::board::MachineBoard) -> Machine {
+fn output(board: &OutputBoard) -> AlarmOutput {
+    let view = board.view();
+    let tally = view.tally;
+    AlarmOutput {
+        id: board.id().to_string(),
+        desired: view.desired.name(),
+        actual: view.actual.map(alarm_output::Level::name),
+        fault: view.fault,
+        drives: tally.drives,
+        confirmed: tally.confirmed,
+        coalesced: tally.coalesced,
+        beats: tally.beats,
+        beats_failed: tally.beats_failed,
+    }
+}
+
+fn machine(board: &MachineBoard) -> Machine {
     let (link_up, link_reason) = board.link();
     let counters = &board.counters;
     Machine {
@@ -231,7 +355,7 @@ fn machine(board: &crate::board::MachineBoard) -> Machine {
         protocol: board.protocol,
         link_up,
         link_reason,
-        active_alarms: board.active_alarms().len(),
+        active_alarms: board.annunciated_alarms(),
         scheduled_samples: counters.scheduled_samples.get(),
         acquired_samples: counters.acquired_samples.get(),
         polls_ok: counters.polls_ok.get(),
@@ -240,6 +364,9 @@ fn machine(board: &crate::board::MachineBoard) -> Machine {
         connects: counters.connects.get(),
         disconnects: counters.disconnects.get(),
         overflows: counters.overflows.get(),
+        doubtful_source_times: counters.doubtful_source_times.get(),
+        withheld_samples: counters.withheld_samples.get(),
+        restated_samples: counters.restated_samples.get(),
         last_error: counters.last_error(),
     }
 }
@@ -264,6 +391,11 @@ pub(crate) mod tests {
             heartbeat: Arc::new(AtomicU64::new(clock.now().micros())),
             recorder: Arc::default(),
             uplink: Arc::default(),
+            lane: Arc::default(),
+            latency: Arc::default(),
+            desk: Arc::new(CommandDesk::new(clock)),
+            outputs: Vec::new(),
+            alarm_commands: false,
         }
     }
 
@@ -285,6 +417,56 @@ pub(crate) mod tests {
         assert!(page.contains("<td>parts</td>") && page.contains(">77<"), "{page}");
         assert!(page.contains("not connected yet") && page.contains("http-equiv=\"refresh\""), "{page}");
         assert!(!page.contains("<script"), "{page}");
+    }
+
+    /// Two machines on one line, taken for half of the time, and one with a session of its own.
+    pub(crate) fn observed_bus() -> Observed {
+        let press = |id: &str, unit: u8| {
+            let text = format!(
+                "version = 1\nid = \"{id}\"\n[modbus_rtu]\ndevice = \"/dev/ttyUSB0\"\nunit_id = {unit}\n[[tags]]\n\
+                 id = \"state\"\ndata_type = \"int\"\nholding_register = 0\nformat = \"u16\"\n\
+                 enumeration = {{ 0 = \"stopped\", 1 = \"running\" }}\n"
+            );
+            let config = edge_config::read_machine("press.toml".as_ref(), &text).expect("valid");
+            let board = MachineBoard::new(&config, vec![protocol::SeriesId(u32::from(unit))]);
+            board.update([(TagIndex(0), &sample(1))].into_iter());
+            board
+        };
+        let observed = observed();
+        let busy_us = observed.clock.now().micros() / 2;
+        let mut machines = observed.board.machines.to_vec();
+        for machine in [press("press-1", 1), press("press-2", 2)] {
+            machine.counters.busy_us.add(busy_us);
+            machines.push(Arc::new(machine));
+        }
+        machines[0].counters.doubtful_source_times.add(7);
+        machines[0].counters.withheld_samples.add(5);
+        Observed { board: Board { machines: Arc::new(machines) }, ..observed }
+    }
+
+    #[tokio::test]
+    async fn the_load_of_a_bus_is_told_once_and_machines_on_it_agree() {
+        let address = served(observed_bus()).await;
+        let json = |body: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&body).expect("JSON");
+        let status = json(local::get(address, "/status").await.expect("served"));
+        let buses = status["buses"].as_array().expect("a list");
+        assert_eq!(buses.len(), 1, "{status:#}");
+        assert_eq!(buses[0]["bus"], "/dev/ttyUSB0");
+        assert_eq!(buses[0]["machines"], serde_json::json!(["press-1", "press-2"]));
+        assert!(buses[0]["percent"].as_f64().is_some_and(|p| (0.0..=50.0).contains(&p)), "{status:#}");
+        assert_eq!(
+            (&status["samples"]["withheld"], &status["machines"][0]["withheld_samples"]),
+            (&5.into(), &5.into())
+        );
+        assert_eq!(status["machines"][0]["doubtful_source_times"], 7);
+        let machines = json(local::get(address, "/machines").await.expect("served"));
+        assert_eq!(machines[0]["bus_load"], serde_json::Value::Null, "a session of its own has none");
+        assert!(machines[2]["bus_load"]["percent"].is_number(), "{machines:#}");
+        let page = local::get(address, "/").await.expect("served");
+        let page = String::from_utf8(page).expect("text");
+        assert!(page.contains("<td>/dev/ttyUSB0</td>") && page.contains("press-1, press-2"), "{page}");
+        assert!(page.contains("5 withheld") && page.contains("7 with a doubtful source time"), "{page}");
+        assert!(page.contains("running (1)"), "numbers have names: {page}");
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 use plant_model::{AlarmDefinition, Quality, QualityClass, Sample, TagDefinition, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::board::{MachineBoard, Raised};
+use crate::board::{MachineBoard, Standing};
+use crate::bus_load::BusLoad;
 
 /// A machine with the newest value of each tag.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,11 @@ pub(crate) struct MachineView {
     pub link_up: bool,
     /// Why not; empty while it is up.
     pub link_reason: String,
+    /// The bus it is on; empty for a machine with a session of its own.
+    pub bus: Option<String>,
+    pub bus_load: Option<BusLoad>,
+    pub doubtful_source_times: u64,
+    pub withheld_samples: u64,
     pub tags: Vec<TagView>,
     pub alarms: Vec<AlarmView>,
 }
@@ -25,6 +31,8 @@ pub(crate) struct TagView {
     pub name: String,
     pub unit: String,
     pub value: serde_json::Value,
+    /// What the number means, for a tag with an enumeration.
+    pub value_name: Option<String>,
     /// The name of the OPC UA status.
     pub quality: String,
     pub class: Class,
@@ -44,11 +52,20 @@ pub(crate) enum Class {
     Bad,
 }
 
-/// An active alarm.
+/// An alarm that is not normal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AlarmView {
     pub id: String,
-    pub tag: String,
+    /// The tag it watches, if it is a single one.
+    pub tag: Option<String>,
+    /// The mnemonic of ISA-18.2.
+    pub state: String,
+    /// The state in words.
+    pub state_name: String,
+    /// Whether it is shown to people, or hidden by somebody or something.
+    pub annunciated: bool,
+    /// The activation; an acknowledgement names it.
+    pub occurrence: u64,
     pub priority: String,
     pub message: String,
     /// When it was raised; `None` if that was before the agent started.
@@ -57,7 +74,18 @@ pub(crate) struct AlarmView {
     pub value: Option<String>,
 }
 
+impl TagView {
+    /// The value as people read it.
+    pub(crate) fn shown(&self) -> String {
+        match &self.value_name {
+            Some(name) => format!("{name} ({})", shown(&self.value)),
+            None => shown(&self.value),
+        }
+    }
+}
+
 impl MachineView {
+    /// The load of its bus is added by whoever measures it.
     pub(crate) fn of(board: &MachineBoard, now: Timestamp) -> Self {
         let (link_up, link_reason) = board.link();
         let latest = board.latest();
@@ -67,8 +95,16 @@ impl MachineView {
             protocol: board.protocol.to_owned(),
             link_up,
             link_reason,
+            bus: board.bus.clone(),
+            bus_load: None,
+            doubtful_source_times: board.counters.doubtful_source_times.get(),
+            withheld_samples: board.counters.withheld_samples.get(),
             tags: board.tags.iter().zip(&latest).map(|(tag, s)| tag_view(tag, s.as_ref(), now)).collect(),
-            alarms: board.active_alarms().iter().map(|(alarm, raised)| alarm_view(alarm, raised)).collect(),
+            alarms: board
+                .standing_alarms()
+                .iter()
+                .map(|(alarm, standing)| alarm_view(alarm, standing))
+                .collect(),
         }
     }
 }
@@ -81,6 +117,7 @@ fn tag_view(tag: &TagDefinition, sample: Option<&Sample>, now: Timestamp) -> Tag
         name: tag.name.clone(),
         unit: tag.unit.clone(),
         value: sample.and_then(|s| s.value.as_ref()).map_or(serde_json::Value::Null, json),
+        value_name: sample.and_then(|s| name_of(tag, s.value.as_ref()?)),
         quality: quality.name().to_owned(),
         class: match quality.class() {
             QualityClass::Good => Class::Good,
@@ -93,14 +130,27 @@ fn tag_view(tag: &TagDefinition, sample: Option<&Sample>, now: Timestamp) -> Tag
     }
 }
 
-fn alarm_view(alarm: &AlarmDefinition, raised: &Raised) -> AlarmView {
+fn name_of(tag: &TagDefinition, value: &Value) -> Option<String> {
+    let number = match value {
+        Value::Bool(flag) => i64::from(*flag),
+        Value::Int(number) => *number,
+        Value::Float(_) | Value::Text(_) => return None,
+    };
+    tag.enumeration.iter().find(|(known, _)| *known == number).map(|(_, name)| name.to_owned())
+}
+
+fn alarm_view(alarm: &AlarmDefinition, standing: &Standing) -> AlarmView {
     AlarmView {
         id: alarm.id.to_string(),
-        tag: alarm.tag.to_string(),
+        tag: alarm.condition.tag().map(ToString::to_string),
+        state: standing.state.mnemonic().to_owned(),
+        state_name: standing.state.name().to_owned(),
+        annunciated: standing.state.is_annunciated(),
+        occurrence: standing.occurrence,
         priority: alarm.priority.name().to_owned(),
         message: alarm.message.clone(),
-        since_ms: raised.at.map(Timestamp::millis),
-        value: raised.value.as_ref().map(ToString::to_string),
+        since_ms: standing.raised_at.map(Timestamp::millis),
+        value: standing.value.as_ref().map(ToString::to_string),
     }
 }
 
@@ -114,20 +164,25 @@ fn json(value: &Value) -> serde_json::Value {
 }
 
 /// A value as people read it: a text without quotes, nothing as a dash.
-pub(crate) fn shown(value: &serde_json::Value) -> String {
+fn shown(value: &serde_json::Value) -> String {
     use serde_json::Value as Json;
     match value {
         Json::Null => "-".to_owned(),
         Json::String(text) => text.clone(),
-        Json::Number(number) => {
-            // Four decimals are enough to look at; the exact number is in the JSON.
-            number.as_i64().map_or_else(
-                || number.as_f64().map_or_else(|| number.to_string(), |x| format!("{:.4}", x)),
-                |i| i.to_string(),
-            )
-        }
+        Json::Number(number) => number.as_i64().map_or_else(
+            || number.as_f64().map_or_else(|| number.to_string(), four_decimals),
+            |i| i.to_string(),
+        ),
         Json::Bool(_) | Json::Array(_) | Json::Object(_) => value.to_string(),
     }
+}
+
+/// Enough to look at; the exact number is in the JSON.
+fn four_decimals(number: f64) -> String {
+    if number != 0.0 && number.abs() < 1e-4 {
+        return format!("{number:.3e}");
+    }
+    format!("{number:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// How old a value is, in the unit that fits.
@@ -166,6 +221,12 @@ mod tests {
         let back: MachineView =
             serde_json::from_value(serde_json::to_value(&view).expect("JSON")).expect("back");
         assert_eq!(back, view, "watch reads what the interface writes");
+    }
+
+    #[test]
+    fn numbers_have_the_decimals_that_say_something() {
+        let numbers = [34.0, 10.5, 0.1 + 0.2, 1e-9, 1_000.0, -0.25].map(|x| shown(&serde_json::json!(x)));
+        assert_eq!(numbers, ["34", "10.5", "0.3", "1.000e-9", "1000", "-0.25"]);
     }
 
     #[test]

@@ -1,15 +1,12 @@
 //! The catalogue (SPEC section 7): which tag of which machine a series number means.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
-use plant_model::{
-    AlarmDefinition, AlarmId, AlarmKind, AlarmPriority, DataType, MachineId, TagDefinition, TagId,
-};
+use plant_model::{AlarmDefinition, DataType, Enumeration, MachineId, TagDefinition, TagId};
 
 use crate::journal::text;
 use crate::limits::{CATALOGUE_MACHINES_MAX, CATALOGUE_TAGS_MAX};
-use crate::{DecodeError, Epoch, SeriesId, container, wire};
+use crate::{DecodeError, Epoch, SeriesId, container, definition, wire};
 
 /// What a tag means to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,7 +128,7 @@ fn machine_to_wire(machine: &CatalogueMachine) -> wire::Machine {
         kind: machine.kind.clone(),
         protocol: machine.protocol.clone(),
         tags: machine.tags.iter().map(tag_to_wire).collect(),
-        alarms: machine.alarms.iter().map(alarm_to_wire).collect(),
+        alarms: machine.alarms.iter().map(definition::to_wire).collect(),
     }
 }
 
@@ -142,7 +139,7 @@ fn machine_from_wire(machine: wire::Machine) -> Result<CatalogueMachine, DecodeE
         kind: text("kind", machine.kind)?,
         protocol: text("protocol", machine.protocol)?,
         tags: machine.tags.into_iter().map(tag_from_wire).collect::<Result<_, _>>()?,
-        alarms: machine.alarms.into_iter().map(alarm_from_wire).collect::<Result<_, _>>()?,
+        alarms: machine.alarms.into_iter().map(definition::from_wire).collect::<Result<_, _>>()?,
     })
 }
 
@@ -154,11 +151,17 @@ fn tag_to_wire(tag: &CatalogueTag) -> wire::Tag {
         unit: tag.definition.unit.clone(),
         data_type: tag.definition.data_type.name().to_owned(),
         role: tag.role.name().to_owned(),
+        enumeration: tag.definition.enumeration.iter().map(name_to_wire).collect(),
     }
+}
+
+fn name_to_wire((number, name): (i64, &str)) -> wire::EnumerationName {
+    wire::EnumerationName { number, name: name.to_owned() }
 }
 
 fn tag_from_wire(tag: wire::Tag) -> Result<CatalogueTag, DecodeError> {
     let known = |field, text: &str| DecodeError::field(field, format!("{text:?} is not known"));
+    let names = tag.enumeration.into_iter().map(|n| (n.number, n.name));
     Ok(CatalogueTag {
         series: SeriesId(tag.series),
         definition: TagDefinition {
@@ -167,38 +170,9 @@ fn tag_from_wire(tag: wire::Tag) -> Result<CatalogueTag, DecodeError> {
             unit: text("unit", tag.unit)?,
             data_type: DataType::from_name(&tag.data_type)
                 .ok_or_else(|| known("data_type", &tag.data_type))?,
+            enumeration: Enumeration::new(names)
+                .map_err(|error| DecodeError::field("enumeration", error.to_string()))?,
         },
         role: TagRole::from_name(&tag.role).unwrap_or(TagRole::Plain),
-    })
-}
-
-fn alarm_to_wire(alarm: &AlarmDefinition) -> wire::Alarm {
-    let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-    wire::Alarm {
-        id: alarm.id.to_string(),
-        tag: alarm.tag.to_string(),
-        kind: alarm.kind.name().to_owned(),
-        limit: alarm.limit,
-        deadband: alarm.deadband,
-        on_delay_ms: millis(alarm.on_delay),
-        off_delay_ms: millis(alarm.off_delay),
-        priority: alarm.priority.name().to_owned(),
-        message: alarm.message.clone(),
-    }
-}
-
-fn alarm_from_wire(alarm: wire::Alarm) -> Result<AlarmDefinition, DecodeError> {
-    let known = |field, text: &str| DecodeError::field(field, format!("{text:?} is not known"));
-    Ok(AlarmDefinition {
-        id: AlarmId::new(&alarm.id)?,
-        tag: TagId::new(&alarm.tag)?,
-        kind: AlarmKind::from_name(&alarm.kind).ok_or_else(|| known("kind", &alarm.kind))?,
-        limit: alarm.limit,
-        deadband: alarm.deadband,
-        on_delay: Duration::from_millis(alarm.on_delay_ms),
-        off_delay: Duration::from_millis(alarm.off_delay_ms),
-        priority: AlarmPriority::from_name(&alarm.priority)
-            .ok_or_else(|| known("priority", &alarm.priority))?,
-        message: text("message", alarm.message)?,
     })
 }

@@ -8,8 +8,10 @@
 mod batch;
 mod catalogue;
 mod columns;
+mod command;
 mod container;
 mod control;
+mod definition;
 mod diagnostic;
 mod error;
 mod journal;
@@ -22,6 +24,7 @@ mod wire;
 pub use batch::{Batch, BatchBody, BatchHeader, Detail, HEADER_BYTES};
 pub use catalogue::{Catalogue, CatalogueMachine, CatalogueTag, TagRole};
 pub use columns::{SeriesId, SeriesSamples};
+pub use command::{Command, CommandOutcome, CommandResult};
 pub use control::{CumulativeAck, Hello, StreamRange};
 pub use diagnostic::{DiagnosticRecord, Dropped, Gap, LossReason};
 pub use error::DecodeError;

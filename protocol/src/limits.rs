@@ -18,5 +18,11 @@ pub const CATALOGUE_MACHINES_MAX: usize = 1_000;
 /// Most tags, over all machines, in a catalogue.
 pub const CATALOGUE_TAGS_MAX: usize = 50_000;
 
+/// Most transitions in one live message; what does not fit goes with the next.
+pub const LIVE_TRANSITIONS_MAX: usize = 256;
+
+/// Longest name of who gave a command, in bytes.
+pub const ACTOR_BYTES_MAX: usize = 128;
+
 /// Longest text for people (names, units, messages, reasons), in bytes.
 pub const TEXT_BYTES_MAX: usize = 1_024;

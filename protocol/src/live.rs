@@ -1,10 +1,11 @@
-//! Latest values (SPEC section 7): current while a backlog drains, never stored, never acknowledged.
+//! Latest values (SPEC section 7) and the fast lane of alarms: current while a backlog drains, never
+//! stored, never acknowledged.
 
-use plant_model::{MachineId, Timestamp};
+use plant_model::{AlarmTransition, MachineId, Timestamp};
 
 use crate::columns::{self, SeriesSamples};
-use crate::journal::text;
-use crate::limits::CATALOGUE_MACHINES_MAX;
+use crate::journal::{self, text};
+use crate::limits::{CATALOGUE_MACHINES_MAX, LIVE_TRANSITIONS_MAX};
 use crate::{DecodeError, container, wire};
 
 /// Whether the gateway reaches a machine.
@@ -25,8 +26,11 @@ pub struct Live {
     pub at: Timestamp,
     /// The newest sample of each series that has a new one since the last such message.
     pub latest: Vec<SeriesSamples>,
-    /// The link of every machine.
+    /// The link of every machine; empty in a message that is only about alarms.
     pub links: Vec<MachineLink>,
+    /// Alarm transitions that were decided a moment ago, in the order of the decisions; at most
+    /// [`LIVE_TRANSITIONS_MAX`]. Each comes again in the alarm stream.
+    pub transitions: Vec<AlarmTransition>,
 }
 
 impl Live {
@@ -42,6 +46,7 @@ impl Live {
             at_us: self.at.micros(),
             latest: Some(columns::encode(&self.latest)),
             links,
+            transitions: self.transitions.iter().map(journal::to_wire).collect(),
         })
     }
 
@@ -51,12 +56,13 @@ impl Live {
     /// The bytes are no live message.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let live: wire::Live = container::open_compressed(bytes, "Live")?;
-        if live.links.len() > CATALOGUE_MACHINES_MAX {
-            return Err(DecodeError::TooLarge {
-                what: "links",
-                actual: live.links.len(),
-                allowed: CATALOGUE_MACHINES_MAX,
-            });
+        for (what, actual, allowed) in [
+            ("links", live.links.len(), CATALOGUE_MACHINES_MAX),
+            ("transitions", live.transitions.len(), LIVE_TRANSITIONS_MAX),
+        ] {
+            if actual > allowed {
+                return Err(DecodeError::TooLarge { what, actual, allowed });
+            }
         }
         let link = |l: wire::Link| {
             Ok(MachineLink {
@@ -72,6 +78,53 @@ impl Live {
                 _ => Vec::new(),
             },
             links: live.links.into_iter().map(link).collect::<Result<_, DecodeError>>()?,
+            transitions: live
+                .transitions
+                .into_iter()
+                .map(journal::from_wire)
+                .collect::<Result<_, DecodeError>>()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plant_model::{AlarmFlags, AlarmId, AlarmPriority, AlarmState, TransitionCause};
+
+    use super::*;
+
+    fn transition(occurrence: u64) -> AlarmTransition {
+        AlarmTransition {
+            machine: MachineId::new("press-1").expect("valid"),
+            alarm: AlarmId::new("oil_hot").expect("valid"),
+            tag: None,
+            occurrence,
+            from: AlarmState::Normal,
+            to: AlarmState::Unacknowledged,
+            cause: TransitionCause::Raised,
+            priority: AlarmPriority::High,
+            value: None,
+            limit: None,
+            deadband: 0.0,
+            value_at: Timestamp::from_micros(1),
+            decided_at: Timestamp::from_micros(2),
+            message: "Oil too hot".into(),
+            first_out: false,
+            flags: AlarmFlags::of_state(AlarmState::Unacknowledged),
+            operation: None,
+        }
+    }
+
+    fn about_alarms(count: usize) -> Live {
+        let transitions = (1..).take(count).map(transition).collect();
+        Live { at: Timestamp::from_micros(3), latest: Vec::new(), links: Vec::new(), transitions }
+    }
+
+    #[test]
+    fn a_message_about_alarms_alone_comes_back_up_to_its_limit() {
+        let full = about_alarms(LIVE_TRANSITIONS_MAX);
+        assert_eq!(Live::decode(&full.encode()), Ok(full));
+        let over = about_alarms(LIVE_TRANSITIONS_MAX + 1);
+        assert_eq!(Live::decode(&over.encode()).expect_err("too many").reason(), "too_large");
     }
 }

@@ -102,6 +102,30 @@ pub(crate) struct Transition {
     pub decided_at_us: i64,
     #[prost(string, tag = "13")]
     pub message: String,
+    #[prost(uint32, optional, tag = "14")]
+    pub flags: Option<u32>,
+    #[prost(sint64, optional, tag = "15")]
+    pub shelved_until_us: Option<i64>,
+    #[prost(sint64, optional, tag = "16")]
+    pub review_at_us: Option<i64>,
+    #[prost(bool, tag = "17")]
+    pub no_limit: bool,
+    #[prost(double, tag = "18")]
+    pub deadband: f64,
+    #[prost(bool, tag = "19")]
+    pub first_out: bool,
+    #[prost(message, optional, tag = "20")]
+    pub operation: Option<Operation>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Operation {
+    #[prost(string, tag = "1")]
+    pub command: String,
+    #[prost(string, tag = "2")]
+    pub actor: String,
+    #[prost(string, tag = "3")]
+    pub comment: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -218,6 +242,16 @@ pub(crate) struct Tag {
     pub data_type: String,
     #[prost(string, tag = "6")]
     pub role: String,
+    #[prost(message, repeated, tag = "7")]
+    pub enumeration: Vec<EnumerationName>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct EnumerationName {
+    #[prost(sint64, tag = "1")]
+    pub number: i64,
+    #[prost(string, tag = "2")]
+    pub name: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -240,6 +274,38 @@ pub(crate) struct Alarm {
     pub priority: String,
     #[prost(string, tag = "9")]
     pub message: String,
+    #[prost(bool, tag = "10")]
+    pub latching: bool,
+    #[prost(string, tag = "11")]
+    pub acknowledge: String,
+    #[prost(uint64, tag = "12")]
+    pub re_alarm_ms: u64,
+    #[prost(string, tag = "13")]
+    pub group: String,
+    #[prost(string, tag = "14")]
+    pub suppress_while: String,
+    #[prost(uint64, tag = "15")]
+    pub shelve_max_ms: u64,
+    #[prost(string, tag = "16")]
+    pub from_tag: String,
+    #[prost(double, tag = "17")]
+    pub setpoint: f64,
+    #[prost(uint64, tag = "18")]
+    pub window_ms: u64,
+    #[prost(message, repeated, tag = "19")]
+    pub normal: Vec<AnyValue>,
+    #[prost(message, optional, tag = "20")]
+    pub normal_bit: Option<NormalBit>,
+    #[prost(string, tag = "21")]
+    pub expression: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct NormalBit {
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    #[prost(bool, tag = "2")]
+    pub set: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -250,6 +316,8 @@ pub(crate) struct Live {
     pub latest: Option<Columns>,
     #[prost(message, repeated, tag = "3")]
     pub links: Vec<Link>,
+    #[prost(message, repeated, tag = "4")]
+    pub transitions: Vec<Transition>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -260,4 +328,44 @@ pub(crate) struct Link {
     pub up: bool,
     #[prost(string, tag = "3")]
     pub reason: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Command {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, tag = "2")]
+    pub machine: String,
+    #[prost(string, tag = "3")]
+    pub alarm: String,
+    #[prost(uint64, tag = "4")]
+    pub occurrence: u64,
+    #[prost(string, tag = "5")]
+    pub verb: String,
+    #[prost(uint64, tag = "6")]
+    pub shelve_ms: u64,
+    #[prost(sint64, optional, tag = "7")]
+    pub review_at_us: Option<i64>,
+    #[prost(string, tag = "8")]
+    pub actor: String,
+    #[prost(string, tag = "9")]
+    pub comment: String,
+    #[prost(sint64, tag = "10")]
+    pub issued_at_us: i64,
+    #[prost(sint64, tag = "11")]
+    pub expires_at_us: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CommandResult {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, tag = "2")]
+    pub outcome: String,
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    #[prost(bool, tag = "4")]
+    pub repeated: bool,
+    #[prost(sint64, tag = "5")]
+    pub decided_at_us: i64,
 }

@@ -1,6 +1,6 @@
 //! The agent's machine files for a simulated plant: one `machines.d/<id>.toml` per machine.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde::Serialize;
 
@@ -8,15 +8,20 @@ use crate::{
     catalog::{AlarmKind, Encoding, Role, TEXT_REGISTERS, TagSpec, tags},
     error::SimulatorError,
     kind::{Kind, Protocol},
-    modbus::{Placement, RegisterMap, UNIT_ID},
-    plant_file::{MachineConfig, PlantConfig},
+    modbus::{Placement, READ_REGISTERS_MAX, RegisterMap},
+    plant_file::{LineConfig, MachineConfig, PlantConfig},
     process::power_of_ten,
     state_file::{MachineState, StateFile},
+    ua_options::{UaMode, UaOptions, UaPolicy},
 };
 
 const FAST_POLL_MS: u32 = 200;
 const SLOW_POLL_MS: u32 = 1000;
-const TIMEOUT_MS: u32 = 1000;
+const TIMEOUT_MS: u32 = 250;
+/// Beyond the time-out of a gateway, for its exception to arrive.
+const GATEWAY_MARGIN_MS: u32 = 100;
+const CERTIFICATE_FILE: &str = "server.der";
+const PASSWORD_FILE: &str = "password";
 const SAMPLING_MS: u32 = 100;
 const PUBLISHING_MS: u32 = 100;
 
@@ -26,20 +31,45 @@ struct MachineFile<'a> {
     id: &'a str,
     name: String,
     kind: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    modbus_tcp: Option<ModbusTcp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    opcua: Option<OpcUa>,
+    #[serde(flatten)]
+    connection: Connection,
     tags: Vec<Tag>,
     alarms: Vec<Alarm>,
 }
 
+/// The table of the machine's connection, under its name.
 #[derive(Serialize)]
-struct ModbusTcp {
+#[serde(rename_all = "snake_case")]
+enum Connection {
+    ModbusTcp(OverTcp),
+    ModbusRtuOverTcp(OverTcp),
+    ModbusRtu(OverSerial),
+    Opcua(OpcUa),
+}
+
+#[derive(Serialize)]
+struct OverTcp {
     host: String,
     port: u16,
+    #[serde(flatten)]
+    unit: UnitKeys,
+}
+
+#[derive(Serialize)]
+struct OverSerial {
+    device: String,
+    baud_rate: u32,
+    parity: &'static str,
+    #[serde(flatten)]
+    unit: UnitKeys,
+}
+
+#[derive(Serialize)]
+struct UnitKeys {
     unit_id: u8,
     timeout_ms: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_registers: Option<u16>,
 }
 
 #[derive(Serialize)]
@@ -47,6 +77,23 @@ struct OpcUa {
     endpoint: String,
     sampling_interval_ms: u32,
     publishing_interval_ms: u32,
+    #[serde(flatten)]
+    protection: Option<Protection>,
+    #[serde(flatten)]
+    user: Option<User>,
+}
+
+#[derive(Serialize)]
+struct Protection {
+    security_policy: &'static str,
+    security_mode: &'static str,
+    server_certificate_file: String,
+}
+
+#[derive(Serialize)]
+struct User {
+    user: String,
+    password_file: String,
 }
 
 #[derive(Serialize, Default)]
@@ -87,13 +134,16 @@ struct Alarm {
     message: &'static str,
 }
 
-/// Writes one machine file per machine of the plant into `out/machines.d/`, with the addresses of the state file.
+/// Writes one machine file per machine of the plant into `out/machines.d/`, with the addresses of the state file, and
+/// below `out/machines/` what they refer to: passwords and certificates of servers.
 ///
 /// # Errors
-/// A machine has no address in the state file, or a file cannot be written.
+/// A machine has no address in the state file, or a file cannot be read or written.
 pub fn write_machine_files(plant: &PlantConfig, state: &StateFile, out: &Path) -> Result<(), SimulatorError> {
     let dir = out.join("machines.d");
-    fs::create_dir_all(&dir).map_err(|source| SimulatorError::WriteFile { path: dir.clone(), source })?;
+    make_folder(&dir)?;
+    let out = std::path::absolute(out)
+        .map_err(|source| SimulatorError::WriteFile { path: out.to_owned(), source })?;
     for machine in &plant.machines {
         let running = state.machines.iter().find(|running| {
             running.id == machine.id
@@ -101,45 +151,139 @@ pub fn write_machine_files(plant: &PlantConfig, state: &StateFile, out: &Path) -
                 && running.protocol == machine.protocol.slug()
         });
         let running = running.ok_or_else(|| SimulatorError::StateMismatch { machine: machine.id.clone() })?;
-        let path = dir.join(format!("{}.toml", machine.id));
-        fs::write(&path, machine_file(machine, running)?)
-            .map_err(|source| SimulatorError::WriteFile { path, source })?;
+        let own = out.join("machines").join(&machine.id);
+        write_what_it_refers_to(machine, running, &own)?;
+        write(
+            &dir.join(format!("{}.toml", machine.id)),
+            machine_file(plant, machine, running, &own)?.as_bytes(),
+        )?;
     }
     Ok(())
 }
 
-/// The machine file of one machine.
+fn make_folder(path: &Path) -> Result<(), SimulatorError> {
+    fs::create_dir_all(path).map_err(|source| SimulatorError::WriteFile { path: path.to_owned(), source })
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), SimulatorError> {
+    fs::write(path, content).map_err(|source| SimulatorError::WriteFile { path: path.to_owned(), source })
+}
+
+fn write_what_it_refers_to(
+    machine: &MachineConfig,
+    running: &MachineState,
+    own: &Path,
+) -> Result<(), SimulatorError> {
+    if let Some(user) = &machine.opcua.user {
+        make_folder(own)?;
+        let path = own.join(PASSWORD_FILE);
+        write(&path, user.password.as_bytes())?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .map_err(|source| SimulatorError::WriteFile { path: path.clone(), source })?;
+    }
+    if let Some(certificate) = &running.certificate {
+        make_folder(own)?;
+        let content = fs::read(certificate)
+            .map_err(|source| SimulatorError::ReadFile { path: certificate.clone(), source })?;
+        write(&own.join(CERTIFICATE_FILE), &content)?;
+    }
+    Ok(())
+}
+
+/// The machine file of one machine; what it refers to lies in the folder `own`.
 ///
 /// # Errors
-/// The file cannot be expressed in TOML, which would be a mistake in this crate.
-pub fn machine_file(machine: &MachineConfig, running: &MachineState) -> Result<String, SimulatorError> {
+/// The state of the machine has no address, or the file cannot be expressed in TOML, which would be a mistake in this
+/// crate.
+pub fn machine_file(
+    plant: &PlantConfig,
+    machine: &MachineConfig,
+    running: &MachineState,
+    own: &Path,
+) -> Result<String, SimulatorError> {
     let tags = tags(machine.kind, machine.protocol);
-    let modbus = machine.protocol == Protocol::ModbusTcp;
+    let connection = connection(plant, machine, running, own)
+        .ok_or_else(|| SimulatorError::StateMismatch { machine: machine.id.clone() })?;
     let file = MachineFile {
         version: 1,
         id: &machine.id,
         name: display_name(&machine.id, machine.kind),
         kind: machine.kind.slug(),
-        modbus_tcp: modbus.then(|| ModbusTcp {
-            host: running.address.ip().to_string(),
-            port: running.address.port(),
-            unit_id: UNIT_ID,
-            timeout_ms: TIMEOUT_MS,
-        }),
-        opcua: (!modbus).then(|| OpcUa {
-            endpoint: running.endpoint.clone(),
-            sampling_interval_ms: SAMPLING_MS,
-            publishing_interval_ms: PUBLISHING_MS,
-        }),
-        tags: match machine.protocol {
-            Protocol::ModbusTcp => modbus_tags(machine.kind, &tags),
-            Protocol::Opcua => tags.iter().map(|tag| opcua_tag(machine.kind, tag)).collect(),
+        connection,
+        tags: if machine.protocol.is_modbus() {
+            modbus_tags(machine.kind, &tags)
+        } else {
+            tags.iter().map(|tag| opcua_tag(machine.kind, tag)).collect()
         },
         alarms: tags.iter().filter_map(alarm).collect(),
     };
     let text = toml::to_string(&file)
         .map_err(|source| SimulatorError::MachineFile { machine: machine.id.clone(), source })?;
     Ok(format!("# Written by machine-simulator agent-config for a simulated machine.\n{text}"))
+}
+
+fn connection(
+    plant: &PlantConfig,
+    machine: &MachineConfig,
+    running: &MachineState,
+    own: &Path,
+) -> Option<Connection> {
+    let line = machine.line.as_ref().and_then(|id| plant.lines.iter().find(|line| line.id == *id));
+    let unit = || unit_keys(machine, line);
+    let over_tcp = || {
+        let address = running.address?;
+        Some(OverTcp { host: address.ip().to_string(), port: address.port(), unit: unit() })
+    };
+    Some(match machine.protocol {
+        Protocol::ModbusTcp => Connection::ModbusTcp(over_tcp()?),
+        Protocol::ModbusRtuOverTcp => Connection::ModbusRtuOverTcp(over_tcp()?),
+        Protocol::ModbusRtu => Connection::ModbusRtu(OverSerial {
+            device: running.endpoint.clone(),
+            baud_rate: line?.options.baud_rate?,
+            parity: "none",
+            unit: unit(),
+        }),
+        Protocol::Opcua => Connection::Opcua(opcua(&machine.opcua, running, own)),
+    })
+}
+
+/// Time-outs leave the alarm budget of 500 ms room: an answer comes within a few milliseconds here, or, where units
+/// share a gateway, after that has given up on one.
+fn unit_keys(machine: &MachineConfig, line: Option<&LineConfig>) -> UnitKeys {
+    let options = &machine.modbus;
+    let gateway = line.map_or(0, |line| line.options.unit_timeout.as_millis());
+    let gateway = u32::try_from(gateway).unwrap_or(u32::MAX);
+    UnitKeys {
+        unit_id: options.unit_id,
+        timeout_ms: TIMEOUT_MS.max(gateway.saturating_add(GATEWAY_MARGIN_MS)),
+        max_registers: (options.max_registers < READ_REGISTERS_MAX).then_some(options.max_registers),
+    }
+}
+
+fn opcua(options: &UaOptions, running: &MachineState, own: &Path) -> OpcUa {
+    let protection = options.security.as_ref().map(|security| Protection {
+        security_policy: match security.policy {
+            UaPolicy::Basic256Sha256 => "basic256sha256",
+            UaPolicy::Aes128Sha256RsaOaep => "aes128_sha256_rsa_oaep",
+            UaPolicy::Aes256Sha256RsaPss => "aes256_sha256_rsapss",
+        },
+        security_mode: match security.mode {
+            UaMode::Sign => "sign",
+            UaMode::SignAndEncrypt => "sign_and_encrypt",
+        },
+        server_certificate_file: own.join(CERTIFICATE_FILE).display().to_string(),
+    });
+    let user = options.user.as_ref().map(|user| User {
+        user: user.name.clone(),
+        password_file: own.join(PASSWORD_FILE).display().to_string(),
+    });
+    OpcUa {
+        endpoint: running.endpoint.clone(),
+        sampling_interval_ms: SAMPLING_MS,
+        publishing_interval_ms: PUBLISHING_MS,
+        protection,
+        user,
+    }
 }
 
 /// The kind's title with the number at the end of the id, or the id itself if it has none.
@@ -243,77 +387,4 @@ fn alarm(tag: &TagSpec) -> Option<Alarm> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file_of(id: &str, kind: Kind, protocol: Protocol) -> toml::Table {
-        let machine = MachineConfig { id: id.into(), kind, protocol, port: 0, opcua: Default::default() };
-        let running = MachineState {
-            id: id.into(),
-            kind: kind.slug().into(),
-            protocol: protocol.slug().into(),
-            address: "127.0.0.1:5020".parse().unwrap(),
-            endpoint: "opc.tcp://127.0.0.1:5020".into(),
-        };
-        machine_file(&machine, &running).unwrap().parse().unwrap()
-    }
-
-    fn tag<'a>(file: &'a toml::Table, id: &str) -> &'a toml::Table {
-        let tags = file["tags"].as_array().unwrap();
-        tags.iter().map(|tag| tag.as_table().unwrap()).find(|tag| tag["id"].as_str() == Some(id)).unwrap()
-    }
-
-    #[test]
-    fn a_modbus_machine_file_names_registers_formats_and_scales() {
-        let file = file_of("lathe-1", Kind::Lathe, Protocol::ModbusTcp);
-        assert_eq!(file["name"].as_str(), Some("Lathe 1"));
-        assert_eq!(file["modbus_tcp"]["port"].as_integer(), Some(5020));
-        let temperature = tag(&file, "spindle_temperature");
-        assert_eq!(temperature["holding_register"].as_integer(), Some(0));
-        assert_eq!(temperature["poll_interval_ms"].as_integer(), Some(200));
-        assert_eq!(temperature["scale"].as_float(), Some(0.1));
-        let torque = tag(&file, "spindle_torque");
-        assert_eq!((torque["format"].as_str(), torque["word_order"].as_str()), (Some("f32"), Some("cdab")));
-        assert_eq!(tag(&file, "chuck_clamped")["bit"].as_integer(), Some(1));
-        assert_eq!(tag(&file, "program")["registers"].as_integer(), Some(8));
-        assert!(!file.contains_key("opcua"));
-    }
-
-    #[test]
-    fn an_opc_ua_machine_file_names_nodes_and_no_registers() {
-        let file = file_of("robot-cell-1", Kind::RobotCell, Protocol::Opcua);
-        assert_eq!(file["opcua"]["endpoint"].as_str(), Some("opc.tcp://127.0.0.1:5020"));
-        let state = tag(&file, "state");
-        assert_eq!(state["node_id"].as_str(), Some("nsu=urn:machine-simulator:robot-cell;s=state"));
-        assert_eq!((state["role"].as_str(), state["data_type"].as_str()), (Some("state"), Some("int")));
-        assert!(!state.contains_key("holding_register") && !file.contains_key("modbus_tcp"));
-    }
-
-    #[test]
-    fn every_machine_file_has_twenty_tags_and_two_alarms() {
-        for kind in Kind::ALL {
-            for protocol in Protocol::ALL {
-                let file = file_of("m-1", kind, protocol);
-                assert_eq!(file["tags"].as_array().unwrap().len(), 20, "{kind} {protocol}");
-                assert_eq!(file["alarms"].as_array().unwrap().len(), 2, "{kind} {protocol}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_machine_without_an_address_is_named() {
-        let plant = PlantConfig::example();
-        let state = StateFile {
-            version: 1,
-            pid: 1,
-            plant: "other".into(),
-            seed: 1,
-            started_at_us: 0,
-            control: "127.0.0.1:1".parse().unwrap(),
-            machines: Vec::new(),
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let error = write_machine_files(&plant, &state, dir.path()).unwrap_err().to_string();
-        assert!(error.contains("cnc-mill-1"), "{error}");
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
 //! The control interface: JSON over HTTP, meant for loopback. Routes are listed in this folder's `README.md`.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     Json, Router,
     extract::{Path, State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::{delete, get, post, put},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::{
     error::SimulatorError,
     mode::{Mode, ModeRequest},
     plant::Plant,
-    report::{MachineDetail, MachineReport, Summary},
+    report::{LineReport, MachineDetail, MachineReport, Summary},
     value::Value,
     wall_clock::rfc3339,
 };
@@ -38,6 +38,9 @@ fn router(plant: Plant) -> Router {
         .route("/machines/{id}/set", post(set))
         .route("/machines/{id}/set/{tag}", delete(release))
         .route("/machines/{id}/mode", post(set_mode))
+        .route("/machines/{id}/illegal_registers", put(set_illegal_registers))
+        .route("/lines", get(lines))
+        .route("/lines/{id}/mode", post(set_line_mode))
         .route("/pause", post(pause))
         .route("/resume", post(resume))
         .route("/summary", get(summary))
@@ -98,10 +101,47 @@ async fn set_mode(
 ) -> Result<Json<Mode>, Problem> {
     let machine = plant.machine(&id)?;
     let Json(request) = body?;
+    let subject = || format!("machine {id:?}");
     let mode = request
-        .parse(machine.protocol())
-        .map_err(|reason| SimulatorError::BadMode { machine: id.clone(), reason })?;
+        .parse(machine.subject())
+        .map_err(|reason| SimulatorError::BadMode { subject: subject(), reason })?;
     machine.set_mode(mode).await?;
+    Ok(Json(mode))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IllegalRegisters {
+    registers: BTreeSet<u16>,
+}
+
+async fn set_illegal_registers(
+    State(plant): State<Plant>,
+    Path(id): Path<String>,
+    body: Result<Json<IllegalRegisters>, JsonRejection>,
+) -> Result<Json<MachineReport>, Problem> {
+    let machine = plant.machine(&id)?;
+    let Json(IllegalRegisters { registers }) = body?;
+    machine.set_illegal_registers(registers)?;
+    Ok(Json(machine.report()))
+}
+
+async fn lines(State(plant): State<Plant>) -> Json<Vec<LineReport>> {
+    Json(plant.line_reports())
+}
+
+async fn set_line_mode(
+    State(plant): State<Plant>,
+    Path(id): Path<String>,
+    body: Result<Json<ModeRequest>, JsonRejection>,
+) -> Result<Json<Mode>, Problem> {
+    let line = plant.line(&id)?;
+    let Json(request) = body?;
+    let subject = || format!("line {id:?}");
+    let mode = request
+        .parse(line.subject())
+        .map_err(|reason| SimulatorError::BadMode { subject: subject(), reason })?;
+    line.set_mode(mode).await?;
     Ok(Json(mode))
 }
 
@@ -144,7 +184,9 @@ struct Problem {
 impl From<SimulatorError> for Problem {
     fn from(error: SimulatorError) -> Self {
         let status = match &error {
-            SimulatorError::UnknownMachine(_) | SimulatorError::UnknownTag { .. } => StatusCode::NOT_FOUND,
+            SimulatorError::UnknownMachine(_)
+            | SimulatorError::UnknownLine(_)
+            | SimulatorError::UnknownTag { .. } => StatusCode::NOT_FOUND,
             SimulatorError::BadValue { .. } | SimulatorError::BadMode { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
@@ -155,6 +197,8 @@ impl From<SimulatorError> for Problem {
             | SimulatorError::StateMismatch { .. }
             | SimulatorError::MachineFile { .. }
             | SimulatorError::Listen { .. }
+            | SimulatorError::OpenDevice { .. }
+            | SimulatorError::KeyFolder(_)
             | SimulatorError::UaServer { .. }
             | SimulatorError::ModeNotApplied { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };

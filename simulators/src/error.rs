@@ -65,6 +65,19 @@ pub enum SimulatorError {
         /// Why.
         source: io::Error,
     },
+    /// A serial line could not be opened.
+    #[error("line {line:?}: cannot open {device}: {source}")]
+    OpenDevice {
+        /// The line.
+        line: String,
+        /// The device or pseudo-terminal.
+        device: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A folder for the keys of OPC UA servers could not be made.
+    #[error("cannot make a folder for keys and certificates: {0}")]
+    KeyFolder(io::Error),
     /// The OPC UA server of a machine did not start.
     #[error("machine {machine:?}: the OPC UA server did not start: {reason}")]
     UaServer {
@@ -76,6 +89,9 @@ pub enum SimulatorError {
     /// There is no such machine.
     #[error("there is no machine {0:?} in this plant: GET /machines lists them")]
     UnknownMachine(String),
+    /// There is no such line.
+    #[error("there is no line {0:?} in this plant: GET /lines lists them")]
+    UnknownLine(String),
     /// There is no such tag.
     #[error("machine {machine:?} has no tag {tag:?}: GET /machines/{machine} lists them")]
     UnknownTag {
@@ -94,19 +110,19 @@ pub enum SimulatorError {
         /// What is allowed.
         allowed: String,
     },
-    /// A mode that the machine cannot take.
-    #[error("machine {machine:?}: {reason}")]
+    /// A mode that the machine or line cannot take.
+    #[error("{subject}: {reason}")]
     BadMode {
-        /// The machine.
-        machine: String,
+        /// The machine or line.
+        subject: String,
         /// The sentence that says what is allowed.
         reason: String,
     },
     /// The listener did not take over the mode in time.
-    #[error("machine {machine:?}: mode {mode:?} was not in force after 5 s; its port may be taken")]
+    #[error("{line:?}: mode {mode:?} was not in force after 5 s; its port or device may be taken")]
     ModeNotApplied {
-        /// The machine.
-        machine: String,
+        /// The line, or the machine with its own address.
+        line: String,
         /// The mode asked for.
         mode: Mode,
     },

@@ -1,4 +1,4 @@
-//! What can be simulated: nine kinds of machine and two protocols.
+//! What can be simulated: nine kinds of machine and two families of protocols.
 
 use std::fmt;
 
@@ -93,20 +93,27 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
-    /// Modbus TCP server, holding registers only.
+    /// Modbus TCP.
     ModbusTcp,
-    /// OPC UA server, security None, anonymous.
+    /// Frames of a serial line carried by TCP.
+    ModbusRtuOverTcp,
+    /// Modbus on a serial line.
+    ModbusRtu,
+    /// OPC UA.
     Opcua,
 }
 
 impl Protocol {
     /// All protocols.
-    pub const ALL: [Protocol; 2] = [Protocol::ModbusTcp, Protocol::Opcua];
+    pub const ALL: [Protocol; 4] =
+        [Protocol::ModbusTcp, Protocol::ModbusRtuOverTcp, Protocol::ModbusRtu, Protocol::Opcua];
 
     /// The name used in plant files.
     pub fn slug(self) -> &'static str {
         match self {
             Self::ModbusTcp => "modbus-tcp",
+            Self::ModbusRtuOverTcp => "modbus-rtu-over-tcp",
+            Self::ModbusRtu => "modbus-rtu",
             Self::Opcua => "opcua",
         }
     }
@@ -114,6 +121,14 @@ impl Protocol {
     /// The protocol with this slug.
     pub fn from_slug(slug: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| protocol.slug() == slug)
+    }
+
+    /// Whether it is Modbus, whatever carries it.
+    pub fn is_modbus(self) -> bool {
+        match self {
+            Self::ModbusTcp | Self::ModbusRtuOverTcp | Self::ModbusRtu => true,
+            Self::Opcua => false,
+        }
     }
 }
 

@@ -4,13 +4,17 @@
 //! produced) is an independent truth against which the agent and the backend are judged. It can be used in one
 //! process with a test ([`Plant::start`]) or as the program `machine-simulator`. The plant file, the register map,
 //! the meaning of each counter and the control interface are described in this folder's `README.md`.
+//!
+//! [`chaos`] is a link with faults for any TCP connection, also as the program `chaos-proxy`.
 
 mod agent_config;
 mod catalog;
+pub mod chaos;
 mod control;
 mod error;
 mod front;
 mod kind;
+mod line;
 mod machine;
 mod modbus;
 mod mode;
@@ -19,6 +23,7 @@ mod plant;
 mod plant_file;
 mod process;
 mod report;
+mod start;
 mod state_file;
 mod ua_options;
 mod ua_server;
@@ -29,13 +34,18 @@ pub use agent_config::{machine_file, write_machine_files};
 pub use catalog::{AlarmKind, AlarmSpec, Encoding, Role, Signal, TagSpec, tags};
 pub use error::SimulatorError;
 pub use kind::{Kind, Protocol};
+pub use line::{Line, Place};
 pub use machine::Machine;
 pub use modbus::{Placement, RegisterMap};
 pub use mode::Mode;
 pub use plant::Plant;
-pub use plant_file::{MachineConfig, PlantConfig};
+pub use plant_file::{
+    LineConfig, LineOptions, MachineConfig, ModbusOptions, PlantConfig, SerialDevice, Silence,
+};
 pub use process::Process;
-pub use report::{MachineDetail, MachineReport, Produced, Summary, TagReport};
-pub use state_file::{MachineState, StateFile};
-pub use ua_options::{UaCertificate, UaMode, UaOptions, UaPolicy, UaSecurity, UaUser};
+pub use report::{LineReport, MachineDetail, MachineReport, Produced, Summary, TagReport};
+pub use state_file::{MachineState, StateFile, write_whole};
+pub use ua_options::{
+    Filters, UaCertificate, UaClock, UaLimits, UaMode, UaOptions, UaPolicy, UaSecurity, UaUser,
+};
 pub use value::Value;

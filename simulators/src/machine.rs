@@ -5,8 +5,10 @@
 //! old one, and what a counter says agrees with what was sent.
 
 mod accept;
+mod behaviour;
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,15 +19,16 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
     catalog::{Signal, TagSpec, tags},
     error::SimulatorError,
     kind::{Kind, Protocol},
+    line::Line,
     mode::Mode,
-    plant_file::MachineConfig,
+    plant_file::{MachineConfig, ModbusOptions},
     process::Process,
     report::{MachineDetail, MachineReport, Produced, TagReport},
     ua_options::UaOptions,
@@ -33,11 +36,11 @@ use crate::{
     wall_clock::now_us,
 };
 
+pub(crate) use behaviour::is_mode_of_line;
+
 /// After a monitored item is created, values stand still for this long. An OPC UA server reads the item's first
 /// value some time before it registers the item; a change in between would reach nobody and spoil the truth.
 const SETTLE: Duration = Duration::from_millis(100);
-/// Time the listener gets to take over a new mode.
-const MODE_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest hold of a value, a day; longer ones are set without an end.
 const HOLD_MS_MAX: u64 = 86_400_000;
 
@@ -57,13 +60,15 @@ pub struct Machine {
     kind: Kind,
     protocol: Protocol,
     opcua: UaOptions,
+    modbus: ModbusOptions,
     process: Process,
     tags: Vec<TagSpec>,
-    address: SocketAddr,
+    line: Arc<Line>,
     paused: Arc<AtomicBool>,
     live: Mutex<Live>,
+    /// What it answers; what happens to its connections is the mode of its line.
     mode: watch::Sender<Mode>,
-    mode_in_force: watch::Sender<Mode>,
+    illegal_registers: Mutex<BTreeSet<u16>>,
     holds_changed: Notify,
 }
 
@@ -100,17 +105,22 @@ struct Hold {
 enum Change {
     Tick,
     Hold { tag: usize, value: Value, duration: Option<Duration> },
+    Write { values: Vec<(usize, Value)> },
     Release { tag: usize },
     ExpireHolds,
 }
 
+/// Why a Modbus write is not obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unwritable {
+    /// The tag proves that no sample is lost, so only the simulator counts it.
+    ReadOnly,
+    /// The tag cannot take the value.
+    Value,
+}
+
 impl Machine {
-    pub(crate) fn new(
-        config: &MachineConfig,
-        seed: u64,
-        address: SocketAddr,
-        paused: Arc<AtomicBool>,
-    ) -> Self {
+    pub(crate) fn new(config: &MachineConfig, seed: u64, line: Arc<Line>, paused: Arc<AtomicBool>) -> Self {
         let tags = tags(config.kind, config.protocol);
         let process = Process::new(seed, &config.id);
         let now = now_us();
@@ -127,13 +137,18 @@ impl Machine {
             kind: config.kind,
             protocol: config.protocol,
             opcua: config.opcua.clone(),
+            modbus: config.modbus.clone(),
             process,
             tags,
-            address,
             paused,
             live: Mutex::new(live),
-            mode: watch::Sender::new(Mode::Healthy),
-            mode_in_force: watch::Sender::new(Mode::Healthy),
+            mode: watch::Sender::new(if is_mode_of_line(config.protocol, config.mode) {
+                Mode::Healthy
+            } else {
+                config.mode
+            }),
+            illegal_registers: Mutex::new(config.modbus.illegal_registers.clone()),
+            line,
             holds_changed: Notify::new(),
         }
     }
@@ -163,46 +178,42 @@ impl Machine {
         &self.tags
     }
 
-    /// Address of its listener.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// How it speaks Modbus.
+    pub(crate) fn modbus(&self) -> &ModbusOptions {
+        &self.modbus
     }
 
-    /// What a client dials: `host:port`, or an `opc.tcp` URL.
+    /// Its address, or the line it shares.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// Address of its listener, unless it hangs on a serial line.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.line.address()
+    }
+
+    /// What a client dials: `host:port`, an `opc.tcp` URL, or a serial device.
     pub fn endpoint(&self) -> String {
         match self.protocol {
-            Protocol::ModbusTcp => self.address.to_string(),
-            Protocol::Opcua => format!("opc.tcp://{}", self.address),
+            Protocol::ModbusTcp | Protocol::ModbusRtuOverTcp | Protocol::ModbusRtu => {
+                self.line.place().to_string()
+            }
+            Protocol::Opcua => format!("opc.tcp://{}", self.line.place()),
         }
     }
 
-    /// How it behaves on the wire now.
-    pub fn mode(&self) -> Mode {
-        *self.mode.borrow()
-    }
-
-    /// Changes how the machine behaves and waits until its listener does so.
-    ///
-    /// # Errors
-    /// The protocol does not know the mode, a number is out of range, or the listener did not follow within 5 s.
-    pub async fn set_mode(&self, mode: Mode) -> Result<(), SimulatorError> {
-        let mode = mode
-            .checked(self.protocol)
-            .map_err(|reason| SimulatorError::BadMode { machine: self.id.clone(), reason })?;
-        self.mode.send_replace(mode);
-        let mut in_force = self.mode_in_force.subscribe();
-        match timeout(MODE_DEADLINE, in_force.wait_for(|current| *current == mode)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(SimulatorError::ModeNotApplied { machine: self.id.clone(), mode }),
+    /// Obeys a Modbus write: the tags keep these values until they are released or written again.
+    pub(crate) async fn write(&self, values: &[(usize, Value)]) -> Result<(), Unwritable> {
+        for (tag, value) in values {
+            let spec = &self.tags[*tag];
+            if spec.is_proof() {
+                return Err(Unwritable::ReadOnly);
+            }
+            accept::value(spec, value).map_err(|_| Unwritable::Value)?;
         }
-    }
-
-    pub(crate) fn modes(&self) -> watch::Receiver<Mode> {
-        self.mode.subscribe()
-    }
-
-    pub(crate) fn confirm_mode(&self, mode: Mode) {
-        self.mode_in_force.send_replace(mode);
+        self.change(&Change::Write { values: values.to_vec() }).await;
+        Ok(())
     }
 
     /// Overrides a tag, for `duration` or until [`Machine::release`]; returns the instant at which the value became
@@ -286,6 +297,13 @@ impl Machine {
         cell.monitored_items = cell.monitored_items.saturating_sub(1);
     }
 
+    /// Forgets the subscribers: their server ended.
+    pub(crate) fn subscribers_gone(&self) {
+        for cell in &mut self.lock().cells {
+            cell.monitored_items = 0;
+        }
+    }
+
     /// Counts a read that covers these tags and returns all values as they are after counting.
     pub(crate) fn serve_read(&self, covered: &[usize]) -> Vec<Value> {
         let mut live = self.lock();
@@ -336,8 +354,11 @@ impl Machine {
             id: self.id.clone(),
             kind: self.kind,
             protocol: self.protocol,
-            address: self.address,
+            address: self.address(),
             endpoint: self.endpoint(),
+            line: self.line.is_shared().then(|| self.line.id().to_owned()),
+            unit_id: self.protocol.is_modbus().then_some(self.modbus.unit_id),
+            illegal_registers: self.illegal().clone(),
             mode: self.mode(),
             ticks: live.next_tick - 1,
             last_change_at_us: live.last_change_at_us,
@@ -373,6 +394,12 @@ impl Machine {
             Change::Hold { tag, value, duration } => {
                 let until = duration.map(|duration| Instant::now() + duration);
                 live.cells[*tag].hold = Some(Hold { value: value.clone(), until });
+            }
+            Change::Write { values } => {
+                live.produced.writes_obeyed += 1;
+                for (tag, value) in values {
+                    live.cells[*tag].hold = Some(Hold { value: value.clone(), until: None });
+                }
             }
             Change::Release { tag } => live.cells[*tag].hold = None,
             Change::ExpireHolds => {

@@ -25,6 +25,13 @@ pub(crate) fn symmetric(mixed: u64) -> f64 {
     unit(mixed) * 2.0 - 1.0
 }
 
+/// Replaces bytes by reproducible random ones.
+pub(crate) fn garble(bytes: &mut [u8], seed: u64) {
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = mix(seed, index as u64) as u8;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

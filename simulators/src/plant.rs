@@ -1,7 +1,8 @@
-//! A running plant: the composition of models, servers and fronts. All tasks of the library are spawned from here.
+//! A running plant.
 
 use std::{
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,29 +10,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::TcpListener,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
-};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     control,
     error::SimulatorError,
-    front::Front,
-    kind::Protocol,
+    line::Line,
     machine::Machine,
-    modbus,
-    plant_file::{MachineConfig, PlantConfig},
-    report::{Produced, Summary},
+    plant_file::PlantConfig,
+    report::{LineReport, Produced, Summary},
+    start::Starting,
     state_file::{MachineState, StateFile},
-    ua_server,
+    ua_options,
     wall_clock::now_us,
 };
 
-/// One model tick.
-const TICK: Duration = Duration::from_secs(1);
 /// Time the tasks get to end; OPC UA servers say goodbye to their clients first.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -41,29 +36,92 @@ pub struct Plant {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: PlantConfig,
-    machines: Vec<Arc<Machine>>,
-    paused: Arc<AtomicBool>,
-    started_at_us: i64,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
+pub(crate) struct Inner {
+    pub(crate) config: PlantConfig,
+    pub(crate) lines: Vec<Arc<Line>>,
+    pub(crate) machines: Vec<Arc<Machine>>,
+    pub(crate) keys: Keys,
+    pub(crate) paused: Arc<AtomicBool>,
+    pub(crate) started_at_us: i64,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Where the keys and certificates of OPC UA servers lie: below one folder, in one of each machine's name.
+#[derive(Debug)]
+pub(crate) enum Keys {
+    /// Made for this plant and removed with it.
+    Temporary(tempfile::TempDir),
+    /// Kept for the next start.
+    Kept(PathBuf),
+}
+
+impl Keys {
+    pub(crate) fn folder(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(folder) => folder,
+        }
+    }
 }
 
 impl Plant {
-    /// Starts all machines; when this returns, every one of them listens and its model runs.
+    /// Starts all machines; when this returns, every one of them listens, or refuses as its fault asks, and its model
+    /// runs. Keys of OPC UA servers are made anew and removed with the plant.
     ///
     /// # Errors
     /// A port is taken or a server does not start. What was started before is stopped again.
     pub async fn start(config: PlantConfig) -> Result<Self, SimulatorError> {
+        let folder = tempfile::Builder::new().prefix("machine-simulator-").tempdir();
+        Self::start_with(config, Keys::Temporary(folder.map_err(SimulatorError::KeyFolder)?)).await
+    }
+
+    /// Starts all machines like [`Plant::start`]; keys of OPC UA servers are kept in `folder`, so that they and their
+    /// certificates are the same at the next start.
+    ///
+    /// # Errors
+    /// As above, or the folder cannot be made.
+    pub async fn start_in(config: PlantConfig, folder: &Path) -> Result<Self, SimulatorError> {
+        std::fs::create_dir_all(folder).map_err(SimulatorError::KeyFolder)?;
+        Self::start_with(config, Keys::Kept(folder.to_owned())).await
+    }
+
+    async fn start_with(config: PlantConfig, keys: Keys) -> Result<Self, SimulatorError> {
         let mut starting = Starting::new();
-        match starting.machines(&config).await {
-            Ok(machines) => Ok(starting.finish(config, machines)),
+        match starting.machines(&config, keys.folder()).await {
+            Ok(machines) => Ok(starting.finish(config, machines, keys)),
             Err(error) => {
-                starting.shutdown.cancel();
+                starting.abandon().await;
                 Err(error)
             }
         }
+    }
+
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The lines that machines share, in the order of the plant file.
+    pub fn lines(&self) -> &[Arc<Line>] {
+        &self.inner.lines
+    }
+
+    /// The line with this id.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn line(&self, id: &str) -> Result<&Arc<Line>, SimulatorError> {
+        let found = self.inner.lines.iter().find(|line| line.id() == id);
+        found.ok_or_else(|| SimulatorError::UnknownLine(id.to_owned()))
+    }
+
+    /// What is to be said of the lines.
+    pub fn line_reports(&self) -> Vec<LineReport> {
+        let on = |line: &Arc<Line>| {
+            let machines = self.inner.machines.iter().filter(|machine| Arc::ptr_eq(machine.line(), line));
+            line.report(machines.map(|machine| machine.id().to_owned()).collect())
+        };
+        self.inner.lines.iter().map(on).collect()
     }
 
     /// The machines, in the order of the plant file.
@@ -96,9 +154,11 @@ impl Plant {
 
     /// Totals over the plant.
     pub fn summary(&self) -> Summary {
-        let sum = |protocol| {
+        let sum = |modbus| {
             let mut sum = Produced::default();
-            for machine in self.inner.machines.iter().filter(|machine| machine.protocol() == protocol) {
+            for machine in
+                self.inner.machines.iter().filter(|machine| machine.protocol().is_modbus() == modbus)
+            {
                 sum.add(&machine.report().produced);
             }
             sum
@@ -108,8 +168,8 @@ impl Plant {
             seed: self.inner.config.seed,
             paused: self.inner.paused.load(Ordering::SeqCst),
             machines: self.inner.machines.len(),
-            modbus_tcp: sum(Protocol::ModbusTcp),
-            opcua: sum(Protocol::Opcua),
+            modbus: sum(true),
+            opcua: sum(false),
             now_us: now_us(),
         }
     }
@@ -136,7 +196,19 @@ impl Plant {
             seed: self.inner.config.seed,
             started_at_us: self.inner.started_at_us,
             control,
-            machines: self.inner.machines.iter().map(|machine| machine_state(machine)).collect(),
+            machines: self.inner.machines.iter().map(|machine| self.machine_state(machine)).collect(),
+        }
+    }
+
+    fn machine_state(&self, machine: &Machine) -> MachineState {
+        let own = self.inner.keys.folder().join(machine.id());
+        MachineState {
+            id: machine.id().to_owned(),
+            kind: machine.kind().slug().to_owned(),
+            protocol: machine.protocol().slug().to_owned(),
+            address: machine.address(),
+            endpoint: machine.endpoint(),
+            certificate: ua_options::certificate_file(machine.opcua(), &own),
         }
     }
 
@@ -147,91 +219,5 @@ impl Plant {
         if timeout(STOP_DEADLINE, self.inner.tasks.wait()).await.is_err() {
             warn!(tasks = self.inner.tasks.len(), "some tasks did not end in time");
         }
-    }
-}
-
-fn machine_state(machine: &Machine) -> MachineState {
-    MachineState {
-        id: machine.id().to_owned(),
-        kind: machine.kind().slug().to_owned(),
-        protocol: machine.protocol().slug().to_owned(),
-        address: machine.address(),
-        endpoint: machine.endpoint(),
-    }
-}
-
-/// What a plant needs while it starts.
-struct Starting {
-    paused: Arc<AtomicBool>,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
-}
-
-impl Starting {
-    fn new() -> Self {
-        Self { paused: Arc::default(), tasks: TaskTracker::new(), shutdown: CancellationToken::new() }
-    }
-
-    async fn machines(&mut self, config: &PlantConfig) -> Result<Vec<Arc<Machine>>, SimulatorError> {
-        let mut machines = Vec::with_capacity(config.machines.len());
-        for machine in &config.machines {
-            machines.push(self.machine(config, machine).await?);
-        }
-        Ok(machines)
-    }
-
-    async fn machine(
-        &self,
-        plant: &PlantConfig,
-        config: &MachineConfig,
-    ) -> Result<Arc<Machine>, SimulatorError> {
-        let address = SocketAddr::new(plant.host, config.port);
-        let failed =
-            |source| SimulatorError::Listen { what: format!("machine {:?}", config.id), address, source };
-        let front = Front::bind(address).map_err(failed)?;
-        let machine = Arc::new(Machine::new(config, plant.seed, front.address(), Arc::clone(&self.paused)));
-        let server = match config.protocol {
-            Protocol::ModbusTcp => {
-                let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
-                let address = listener.local_addr().map_err(failed)?;
-                self.tasks.spawn(modbus::serve(Arc::clone(&machine), listener, self.shutdown.clone()));
-                address
-            }
-            Protocol::Opcua => ua_server::start(&machine, &self.tasks, &self.shutdown).await?,
-        };
-        self.tasks.spawn(front.run(Arc::clone(&machine), server, self.shutdown.clone()));
-        info!(machine.id = machine.id(), endpoint = machine.endpoint(), "listening");
-        Ok(machine)
-    }
-
-    fn finish(self, config: PlantConfig, machines: Vec<Arc<Machine>>) -> Plant {
-        let start = Instant::now();
-        for (index, machine) in machines.iter().enumerate() {
-            // Spread over the second, so that not all machines change at once.
-            let offset = TICK.mul_f64(index as f64 / machines.len() as f64);
-            self.spawn(drive(Arc::clone(machine), start + TICK + offset));
-            let machine = Arc::clone(machine);
-            self.spawn(async move { machine.expire_holds().await });
-        }
-        let Self { paused, tasks, shutdown } = self;
-        Plant {
-            inner: Arc::new(Inner { config, machines, paused, started_at_us: now_us(), tasks, shutdown }),
-        }
-    }
-
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
-        self.tasks.spawn(async move { shutdown.run_until_cancelled(work).await });
-    }
-}
-
-/// Advances a model once per second. After a stall it goes on with the next tick instead of catching up: two ticks in
-/// a row would merge into one change for an OPC UA subscriber.
-async fn drive(machine: Arc<Machine>, first: Instant) {
-    let mut ticks = interval_at(first, TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        ticks.tick().await;
-        machine.tick().await;
     }
 }

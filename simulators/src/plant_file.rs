@@ -2,6 +2,8 @@
 //!
 //! Format in this folder's `README.md`. Version 1.
 
+mod lines;
+
 use std::{collections::HashSet, fmt, net::IpAddr, path::Path};
 
 use serde::Deserialize;
@@ -10,8 +12,11 @@ use toml::Spanned;
 use crate::{
     error::SimulatorError,
     kind::{Kind, Protocol},
-    ua_options::{EXTRA_NODES_MAX, UaOptions},
+    mode::{Mode, ModeRequest, Subject},
+    ua_options::{EXTRA_FOLDERS_MAX, EXTRA_NODES_MAX, UaOptions},
 };
+
+pub use lines::{LineConfig, LineOptions, ModbusOptions, SerialDevice, Silence};
 
 const VERSION: i64 = 1;
 /// One process serves each machine with its own server; beyond this a plant belongs into several processes.
@@ -28,6 +33,8 @@ pub struct PlantConfig {
     pub seed: u64,
     /// Address on which the machines listen.
     pub host: IpAddr,
+    /// Lines that machines share, in file order; ids are unique.
+    pub lines: Vec<LineConfig>,
     /// The machines, in file order; ids are unique.
     pub machines: Vec<MachineConfig>,
 }
@@ -41,10 +48,32 @@ pub struct MachineConfig {
     pub kind: Kind,
     /// Protocol it speaks.
     pub protocol: Protocol,
-    /// TCP port; 0 = any free one.
+    /// TCP port; 0 = any free one. Without meaning for a machine on a line.
     pub port: u16,
+    /// The line it shares with others, which then says what it speaks.
+    pub line: Option<String>,
+    /// How it behaves at the start.
+    pub mode: Mode,
+    /// How it speaks Modbus; without meaning for other protocols.
+    pub modbus: ModbusOptions,
     /// What its OPC UA server offers; without meaning for other protocols.
     pub opcua: UaOptions,
+}
+
+impl MachineConfig {
+    /// A healthy machine with an address of its own, any free port.
+    pub fn new(id: &str, kind: Kind, protocol: Protocol) -> Self {
+        Self {
+            id: id.to_owned(),
+            kind,
+            protocol,
+            port: 0,
+            line: None,
+            mode: Mode::Healthy,
+            modbus: ModbusOptions::default(),
+            opcua: UaOptions::default(),
+        }
+    }
 }
 
 /// Every mistake of a plant file, one line each.
@@ -65,6 +94,8 @@ struct RawPlant {
     seed: Spanned<i64>,
     host: Option<Spanned<String>>,
     #[serde(default)]
+    lines: Vec<lines::RawLine>,
+    #[serde(default)]
     machines: Vec<RawMachine>,
 }
 
@@ -73,8 +104,11 @@ struct RawPlant {
 struct RawMachine {
     id: Spanned<String>,
     kind: Spanned<String>,
-    protocol: Spanned<String>,
+    protocol: Option<Spanned<String>>,
+    line: Option<Spanned<String>>,
     port: Option<Spanned<i64>>,
+    fault: Option<Spanned<ModeRequest>>,
+    modbus: Option<Spanned<lines::RawModbus>>,
     opcua: Option<Spanned<UaOptions>>,
 }
 
@@ -176,9 +210,12 @@ impl Check<'_> {
             self.errors
                 .push(format!("machines: {count} blocks [[machines]], allowed are 1 to {MACHINES_MAX}"));
         }
-        let machines = self.machines(&raw.machines);
+        let mut ports = HashSet::new();
+        let lines = self.lines(&raw.lines, &mut ports);
+        let machines = self.machines(&raw.machines, &lines, &mut ports);
+        self.units(&lines, &machines);
         if self.errors.is_empty() {
-            Ok(PlantConfig { name: name.clone(), seed, host, machines })
+            Ok(PlantConfig { name: name.clone(), seed, host, lines, machines })
         } else {
             Err(PlantFileErrors(self.errors))
         }
@@ -193,65 +230,130 @@ impl Check<'_> {
         })
     }
 
-    fn machines(&mut self, raw: &[RawMachine]) -> Vec<MachineConfig> {
-        let mut ids = HashSet::new();
-        let mut ports = HashSet::new();
-        raw.iter().filter_map(|machine| self.machine(machine, &mut ids, &mut ports)).collect()
+    fn machines(
+        &mut self,
+        raw: &[RawMachine],
+        lines: &[LineConfig],
+        ports: &mut HashSet<u16>,
+    ) -> Vec<MachineConfig> {
+        let mut ids: HashSet<&str> = lines.iter().map(|line| line.id.as_str()).collect();
+        raw.iter().filter_map(|machine| self.machine(machine, lines, &mut ids, ports)).collect()
     }
 
     fn machine<'m>(
         &mut self,
         raw: &'m RawMachine,
+        lines: &[LineConfig],
         ids: &mut HashSet<&'m str>,
         ports: &mut HashSet<u16>,
     ) -> Option<MachineConfig> {
-        let id = raw.id.get_ref();
-        if !is_plain_id(id) {
-            self.refuse("machines.id", &raw.id, format!("{id:?}"), ID_RULE);
-        } else if !ids.insert(id) {
-            self.refuse("machines.id", &raw.id, format!("{id:?}"), "an id that no other machine has");
-        }
+        self.id("machines.id", &raw.id, ids);
         let kind = Kind::from_slug(raw.kind.get_ref());
         if kind.is_none() {
             let allowed = Kind::ALL.map(Kind::slug).join(", ");
             self.refuse("machines.kind", &raw.kind, format!("{:?}", raw.kind.get_ref()), &allowed);
         }
-        let protocol = Protocol::from_slug(raw.protocol.get_ref());
-        if protocol.is_none() {
-            let allowed = Protocol::ALL.map(Protocol::slug).join(", ");
-            self.refuse(
-                "machines.protocol",
-                &raw.protocol,
-                format!("{:?}", raw.protocol.get_ref()),
-                &allowed,
-            );
-        }
-        let port = self.port(raw.port.as_ref(), ports);
+        let protocol = self.protocol(raw, lines);
+        let port = self.port("machines.port", raw.port.as_ref(), ports);
         let opcua = self.opcua(raw.opcua.as_ref(), protocol);
-        Some(MachineConfig { id: id.clone(), kind: kind?, protocol: protocol?, port: port?, opcua })
+        let modbus = self.modbus(raw.modbus.as_ref(), protocol);
+        let subject = match &raw.line {
+            Some(_) => Subject::OnLine,
+            None => Subject::Machine(protocol?),
+        };
+        let mode = self.fault("machines.fault", raw.fault.as_ref(), subject);
+        Some(MachineConfig {
+            id: raw.id.get_ref().clone(),
+            kind: kind?,
+            protocol: protocol?,
+            port: port?,
+            line: raw.line.as_ref().map(|line| line.get_ref().clone()),
+            mode,
+            modbus,
+            opcua,
+        })
+    }
+
+    /// An id that no machine and no line has yet.
+    fn id<'m>(&mut self, key: &str, id: &'m Spanned<String>, ids: &mut HashSet<&'m str>) {
+        let text = id.get_ref();
+        if !is_plain_id(text) {
+            self.refuse(key, id, format!("{text:?}"), ID_RULE);
+        } else if !ids.insert(text) {
+            self.refuse(key, id, format!("{text:?}"), "an id that no other machine or line has");
+        }
+    }
+
+    /// What the machine says it speaks, or what its line does.
+    fn protocol(&mut self, raw: &RawMachine, lines: &[LineConfig]) -> Option<Protocol> {
+        match (&raw.line, &raw.protocol) {
+            (None, Some(spanned)) => {
+                let own = [Protocol::ModbusTcp, Protocol::Opcua];
+                let protocol =
+                    Protocol::from_slug(spanned.get_ref()).filter(|protocol| own.contains(protocol));
+                if protocol.is_none() {
+                    let value = format!("{:?}", spanned.get_ref());
+                    self.refuse("machines.protocol", spanned, value, "modbus-tcp, opcua, or line instead");
+                }
+                protocol
+            }
+            (None, None) => {
+                self.refuse("machines.protocol", &raw.id, "nothing", "modbus-tcp, opcua, or line instead");
+                None
+            }
+            (Some(line), _) => {
+                for (key, given) in [("protocol", raw.protocol.is_some()), ("port", raw.port.is_some())] {
+                    if given {
+                        let key = format!("machines.{key}");
+                        self.refuse(&key, line, "something beside line", "nothing: the line says it");
+                    }
+                }
+                let found = lines.iter().find(|known| known.id == *line.get_ref());
+                if found.is_none() {
+                    let value = format!("{:?}", line.get_ref());
+                    self.refuse("machines.line", line, value, "the id of a block [[lines]]");
+                }
+                found.map(|line| line.protocol)
+            }
+        }
+    }
+
+    fn fault(&mut self, key: &str, fault: Option<&Spanned<ModeRequest>>, subject: Subject) -> Mode {
+        let Some(spanned) = fault else { return Mode::Healthy };
+        spanned.get_ref().parse(subject).unwrap_or_else(|reason| {
+            self.refuse(key, spanned, "this table", &reason);
+            Mode::Healthy
+        })
     }
 
     fn opcua(&mut self, options: Option<&Spanned<UaOptions>>, protocol: Option<Protocol>) -> UaOptions {
         let Some(spanned) = options else { return UaOptions::default() };
         let options = spanned.get_ref();
-        if protocol == Some(Protocol::ModbusTcp) {
+        if protocol.is_some_and(Protocol::is_modbus) {
             self.refuse("machines.opcua", spanned, "this table", "only with protocol = \"opcua\"");
         }
-        if options.extra_nodes > EXTRA_NODES_MAX {
-            let allowed = format!("0 to {EXTRA_NODES_MAX}");
-            self.refuse("machines.opcua.extra_nodes", spanned, options.extra_nodes, &allowed);
+        for (key, value, max) in [
+            ("extra_nodes", options.extra_nodes, EXTRA_NODES_MAX),
+            ("extra_folders", options.extra_folders, EXTRA_FOLDERS_MAX),
+        ] {
+            if value > max {
+                self.refuse(&format!("machines.opcua.{key}"), spanned, value, &format!("0 to {max}"));
+            }
+        }
+        for (key, _) in options.limits.numbers().into_iter().filter(|(_, number)| *number == Some(0)) {
+            self.refuse(&format!("machines.opcua.limits.{key}"), spanned, 0, "1 and more");
         }
         options.clone()
     }
 
-    fn port(&mut self, port: Option<&Spanned<i64>>, taken: &mut HashSet<u16>) -> Option<u16> {
+    fn port(&mut self, key: &str, port: Option<&Spanned<i64>>, taken: &mut HashSet<u16>) -> Option<u16> {
         let Some(spanned) = port else { return Some(0) };
         let Ok(port) = u16::try_from(*spanned.get_ref()) else {
-            self.refuse("machines.port", spanned, spanned.get_ref(), "0 (any free port) to 65535");
+            self.refuse(key, spanned, spanned.get_ref(), "0 (any free port) to 65535");
             return None;
         };
         if port != 0 && !taken.insert(port) {
-            self.refuse("machines.port", spanned, port, "a port that no other machine has, or 0");
+            self.refuse(key, spanned, port, "a port that no other machine has, or 0");
         }
         Some(port)
     }
@@ -273,89 +375,4 @@ fn is_plain_id(id: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_short_plain_words() {
-        let longest = "a".repeat(63);
-        for id in ["m", "cnc-mill-1", "7", longest.as_str()] {
-            assert!(is_plain_id(id), "{id}");
-        }
-        let too_long = "a".repeat(64);
-        for id in ["", "-m", "m-", "M", "m_1", "m 1", too_long.as_str()] {
-            assert!(!is_plain_id(id), "{id}");
-        }
-    }
-
-    #[test]
-    fn the_example_covers_all_kinds_with_eight_modbus_and_seven_opc_ua_machines() {
-        let plant = PlantConfig::example();
-        let count = |protocol| plant.machines.iter().filter(|machine| machine.protocol == protocol).count();
-        assert_eq!((count(Protocol::ModbusTcp), count(Protocol::Opcua)), (8, 7));
-        for kind in Kind::ALL {
-            assert!(plant.machines.iter().any(|machine| machine.kind == kind), "no {kind}");
-        }
-    }
-
-    #[test]
-    fn all_mistakes_are_named_at_once_with_line_key_value_and_what_is_allowed() {
-        let text = "version = 2\nname = \" \"\nseed = -1\nhost = \"here\"\n\n[[machines]]\nid = \"A\"\n\
-                    kind = \"mill\"\nprotocol = \"s7\"\nport = 70000\n";
-        let errors = PlantConfig::parse(text).unwrap_err();
-        let lines: Vec<_> =
-            errors.0.iter().map(|error| error.split(": allowed is ").next().unwrap()).collect();
-        assert_eq!(
-            lines,
-            [
-                "line 1: version = 2",
-                "line 2: name = \" \"",
-                "line 3: seed = -1",
-                "line 4: host = \"here\"",
-                "line 7: machines.id = \"A\"",
-                "line 8: machines.kind = \"mill\"",
-                "line 9: machines.protocol = \"s7\"",
-                "line 10: machines.port = 70000",
-            ]
-        );
-        assert!(errors.to_string().contains("cnc-mill, lathe"), "{errors}");
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_its_line() {
-        let text = PlantConfig::example_toml().replace("seed = 42", "seed = 42\nspeed = 3");
-        let error = PlantConfig::parse(&text).unwrap_err().to_string();
-        assert!(error.contains("speed") && error.contains("line 6"), "{error}");
-    }
-
-    #[test]
-    fn two_machines_cannot_share_an_id_or_a_port() {
-        let machine = "[[machines]]\nid = \"m\"\nkind = \"lathe\"\nprotocol = \"opcua\"\nport = 4840\n";
-        let text = format!("version = 1\nname = \"p\"\nseed = 1\n{machine}{machine}");
-        let error = PlantConfig::parse(&text).unwrap_err().to_string();
-        assert!(
-            error.contains("no other machine has") && error.contains("line 13: machines.port = 4840"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_plant_without_machines_is_refused() {
-        let error = PlantConfig::parse("version = 1\nname = \"p\"\nseed = 1\n").unwrap_err().to_string();
-        assert!(error.contains("allowed are 1 to 200"), "{error}");
-    }
-
-    #[test]
-    fn an_opc_ua_machine_can_be_protected_and_have_a_bad_certificate() {
-        let head = "version = 1\nname = \"p\"\nseed = 1\n[[machines]]\nid = \"m\"\nkind = \"lathe\"\n";
-        let options = "[machines.opcua]\nsecurity = { policy = \"aes256_sha256_rsapss\", mode = \"sign\" }\n\
-                       certificate = \"expired\"\nextra_nodes = 5\n";
-        let plant = PlantConfig::parse(&format!("{head}protocol = \"opcua\"\n{options}")).unwrap();
-        let opcua = &plant.machines[0].opcua;
-        assert_eq!(opcua.extra_nodes, 5);
-        assert_eq!(opcua.certificate, crate::UaCertificate::Expired);
-        assert_eq!(opcua.security.as_ref().unwrap().policy, crate::UaPolicy::Aes256Sha256RsaPss);
-        let errors = PlantConfig::parse(&format!("{head}protocol = \"modbus-tcp\"\n{options}")).unwrap_err();
-        assert!(errors.to_string().contains("only with protocol"), "{errors}");
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! What the control interface and tests learn about a running plant. The counters' meaning is part of the contract.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ pub struct Produced {
     pub fast_reads: u64,
     /// Modbus: tags wholly covered by answered reads, summed over the reads.
     pub tag_values_served: u64,
+    /// Modbus: write requests that were obeyed.
+    pub writes_obeyed: u64,
     /// Modbus: requests answered with an exception, for whatever reason.
     pub exceptions_answered: u64,
     /// Value changes of all tags since start; the value at start is not a change.
@@ -39,6 +41,7 @@ impl Produced {
         self.scan_reads += other.scan_reads;
         self.fast_reads += other.fast_reads;
         self.tag_values_served += other.tag_values_served;
+        self.writes_obeyed += other.writes_obeyed;
         self.exceptions_answered += other.exceptions_answered;
         self.changes += other.changes;
         self.changes_since_subscribed += other.changes_since_subscribed;
@@ -56,10 +59,19 @@ pub struct MachineReport {
     pub kind: Kind,
     /// Protocol.
     pub protocol: Protocol,
-    /// Address of its listener.
-    pub address: SocketAddr,
-    /// What a client dials: `host:port`, or an `opc.tcp` URL.
+    /// Address of its listener, unless it hangs on a serial line.
+    pub address: Option<SocketAddr>,
+    /// What a client dials: `host:port`, an `opc.tcp` URL, or a serial device.
     pub endpoint: String,
+    /// The line it shares with others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// Modbus: its unit id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit_id: Option<u8>,
+    /// Modbus: registers that it answers with exception 2 although they are in its map.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub illegal_registers: BTreeSet<u16>,
     /// How it behaves on the wire.
     #[serde(flatten)]
     pub mode: Mode,
@@ -69,6 +81,28 @@ pub struct MachineReport {
     pub last_change_at_us: i64,
     /// Counters.
     pub produced: Produced,
+}
+
+/// A line that machines share.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LineReport {
+    /// Identifier.
+    pub id: String,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// What a client dials: `host:port`, or a serial device.
+    pub endpoint: String,
+    /// How it behaves on the wire.
+    #[serde(flatten)]
+    pub mode: Mode,
+    /// The machines on it.
+    pub machines: Vec<String>,
+    /// Requests that arrived whole, to whatever unit.
+    pub requests: u64,
+    /// Requests that were not answered.
+    pub unanswered: u64,
+    /// Bytes that belonged to no request.
+    pub dropped_bytes: u64,
 }
 
 /// One machine with all its tags.
@@ -117,8 +151,8 @@ pub struct Summary {
     pub paused: bool,
     /// Number of machines.
     pub machines: usize,
-    /// Sum over the Modbus TCP machines.
-    pub modbus_tcp: Produced,
+    /// Sum over the Modbus machines.
+    pub modbus: Produced,
     /// Sum over the OPC UA machines.
     pub opcua: Produced,
     /// Now on the simulator's wall clock, in microseconds since the Unix epoch.

@@ -1,6 +1,10 @@
 //! The state file: where a running simulator listens. Written atomically once everything listens.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,10 +38,13 @@ pub struct MachineState {
     pub kind: String,
     /// Protocol.
     pub protocol: String,
-    /// Address of the listener.
-    pub address: SocketAddr,
-    /// What a client dials: `host:port`, or an `opc.tcp` URL.
+    /// Address of the listener; none on a serial line.
+    pub address: Option<SocketAddr>,
+    /// What a client dials: `host:port`, an `opc.tcp` URL, or a serial device.
     pub endpoint: String,
+    /// Certificate of a protected OPC UA server, DER.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
 }
 
 impl StateFile {
@@ -59,12 +66,15 @@ impl StateFile {
     pub fn write(&self, path: &Path) -> Result<(), SimulatorError> {
         let text = serde_json::to_vec_pretty(self)
             .map_err(|source| SimulatorError::StateFile { path: path.to_owned(), source })?;
-        write_atomically(path, &text)
+        write_whole(path, &text)
     }
 }
 
 /// Writes beside the target and renames, so that nobody sees half a file.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), SimulatorError> {
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<(), SimulatorError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
     fs::write(&beside, content)

@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
@@ -22,9 +23,12 @@ use opcua::{
         },
     },
     sync::RwLock,
-    types::{DataTypeId, DataValue, DateTime, NodeId, ObjectId, TimestampsToReturn, VariableTypeId, Variant},
+    types::{
+        DataTypeId, DataValue, DateTime, NodeId, ObjectId, StatusCode, TimestampsToReturn, VariableTypeId,
+        Variant,
+    },
 };
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
 
@@ -32,8 +36,9 @@ use crate::{
     catalog::{Encoding, TagSpec},
     error::SimulatorError,
     machine::{Machine, Published},
-    ua_options,
+    ua_options::{self, Filters, UaClock, UaOptions},
     value::Value,
+    wall_clock::now_us,
 };
 
 /// Timers of the server; its default of 100 ms would add as much to every latency.
@@ -53,54 +58,107 @@ const PUBLISH_REQUESTS_MAX: usize = 20;
 /// Time the server gets to start: it builds the standard address space first.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const START_POLL: Duration = Duration::from_millis(5);
+/// 2000-01-01T00:00:00Z, where the clock of a controller with an empty battery begins.
+const YEAR_2000_US: i64 = 946_684_800_000_000;
 /// 100 ns ticks between 1601-01-01, the epoch of OPC UA, and 1970-01-01.
 const UNIX_EPOCH_TICKS: i64 = 116_444_736_000_000_000;
 
 type Nodes = InMemoryNodeManager<MachineNodes>;
 
-/// Starts the server of a machine on a private port and returns that port's address. The server ends when the token
-/// is cancelled.
-pub(crate) async fn start(
-    machine: &Arc<Machine>,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-) -> Result<SocketAddr, SimulatorError> {
-    let failed = |reason: String| SimulatorError::UaServer { machine: machine.id().to_owned(), reason };
-    let private = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = TcpListener::bind(private).await.map_err(|error| failed(error.to_string()))?;
-    let address = listener.local_addr().map_err(|error| failed(error.to_string()))?;
-    let (building, token) = (Arc::clone(machine), shutdown.clone());
-    // A key may have to be made, which takes seconds.
-    let built = tokio::task::spawn_blocking(move || build(&building, token)).await;
-    let (server, handle) = built.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
-    connect_publisher(machine, &handle).map_err(failed)?;
-    let id = machine.id().to_owned();
-    tasks.spawn(async move {
-        if let Err(reason) = server.run_with(listener).await {
-            error!(machine.id = id, reason, "the OPC UA server ended");
-        }
-    });
-    announce_public_port(machine, &handle).await.map_err(failed)?;
-    Ok(address)
+/// The server of a machine, which can be stopped and started again.
+pub(crate) struct UaServer {
+    machine: Arc<Machine>,
+    /// Where its key and certificate are.
+    folder: PathBuf,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    address: SocketAddr,
+    life: Option<Life>,
 }
 
-fn build(machine: &Arc<Machine>, shutdown: CancellationToken) -> Result<(Server, ServerHandle), String> {
+/// One run of a server.
+struct Life {
+    end: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl UaServer {
+    /// A server that is not started. It ends when the token is cancelled.
+    pub(crate) fn new(
+        machine: &Arc<Machine>,
+        folder: &Path,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        Self {
+            machine: Arc::clone(machine),
+            folder: folder.join(machine.id()),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            life: None,
+        }
+    }
+
+    /// Its private address, once it is started.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts the server on a private port. Its key and certificate are made at the first start.
+    pub(crate) async fn start(&mut self) -> Result<(), SimulatorError> {
+        let machine = Arc::clone(&self.machine);
+        let failed = |reason: String| SimulatorError::UaServer { machine: machine.id().to_owned(), reason };
+        let private = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = TcpListener::bind(private).await.map_err(|error| failed(error.to_string()))?;
+        self.address = listener.local_addr().map_err(|error| failed(error.to_string()))?;
+        let end = self.shutdown.child_token();
+        let (building, token, folder) = (Arc::clone(&machine), end.clone(), self.folder.clone());
+        // A key may have to be made, which takes seconds.
+        let built = tokio::task::spawn_blocking(move || build(&building, &folder, token)).await;
+        let (server, handle) = built.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+        connect_publisher(&machine, &handle).map_err(failed)?;
+        let id = machine.id().to_owned();
+        let task = self.tasks.spawn(async move {
+            if let Err(reason) = server.run_with(listener).await {
+                error!(machine.id = id, reason, "the OPC UA server ended");
+            }
+        });
+        self.life = Some(Life { end, task });
+        announce_public_port(&machine, &handle).await.map_err(failed)
+    }
+
+    /// Ends the server; its sessions and subscriptions are forgotten.
+    pub(crate) async fn stop(&mut self) {
+        let Some(Life { end, task }) = self.life.take() else { return };
+        end.cancel();
+        // It has no result; a panic was reported by the runtime.
+        let _ = task.await;
+        self.machine.subscribers_gone();
+    }
+}
+
+fn build(
+    machine: &Arc<Machine>,
+    folder: &Path,
+    shutdown: CancellationToken,
+) -> Result<(Server, ServerHandle), String> {
     let uri = machine.kind().namespace_uri();
     let application_uri = format!("{uri}:{}", machine.id());
-    let folder = std::env::temp_dir().join(format!("machine-simulator-pki-{}", std::process::id()));
+    let options = machine.opcua();
+    let address = machine.address().ok_or("an OPC UA machine has an address of its own")?;
     let builder = ServerBuilder::new_anonymous(format!("{} ({})", machine.kind().title(), machine.id()))
         .application_uri(&application_uri)
         .product_uri("urn:machine-simulator")
-        .host(dialled_host(machine.address().ip()))
-        .port(machine.address().port())
+        .host(dialled_host(address.ip()))
+        .port(address.port())
         // The server insists on a directory for certificates, even though security None uses none.
-        .pki_dir(&folder)
+        .pki_dir(folder.join("pki"))
         .subscription_poll_interval_ms(TIMER_MS)
         .max_sessions(SESSIONS_MAX)
         .token(shutdown)
         .with_node_manager(InMemoryNodeManagerBuilder::new(node_builder(Arc::clone(machine))));
-    let own = folder.join(format!("{}-{}", machine.id(), machine.address().port()));
-    let mut builder = ua_options::apply(builder, machine.opcua(), &application_uri, &own)?;
+    let mut builder = ua_options::apply(builder, options, &application_uri, folder)?;
     let limits = &mut builder.limits_mut().subscriptions;
     limits.min_publishing_interval_ms = TIMER_MS as f64;
     limits.min_sampling_interval_ms = TIMER_MS as f64;
@@ -108,6 +166,7 @@ fn build(machine: &Arc<Machine>, shutdown: CancellationToken) -> Result<(Server,
     limits.max_queued_notifications = QUEUED_NOTIFICATIONS_MAX;
     limits.max_pending_publish_requests = PUBLISH_REQUESTS_MAX;
     limits.max_publish_requests_per_subscription = PUBLISH_REQUESTS_MAX;
+    options.limits.narrow(builder.limits_mut());
     builder.build()
 }
 
@@ -127,8 +186,9 @@ fn connect_publisher(machine: &Machine, handle: &ServerHandle) -> Result<(), Str
 fn publish(nodes: &Nodes, subscriptions: &SubscriptionCache, changes: &[Published]) {
     let encodings = &nodes.inner().encodings;
     let ids = &nodes.inner().ids;
+    let clock = nodes.inner().clock;
     let values = changes.iter().map(|change| {
-        (&ids[change.tag], None, data_value(encodings[change.tag], &change.value, change.at_us))
+        (&ids[change.tag], None, data_value(encodings[change.tag], &change.value, clock.shown(change.at_us)))
     });
     nodes
         .set_values(subscriptions, values)
@@ -143,7 +203,8 @@ async fn announce_public_port(machine: &Machine, handle: &ServerHandle) -> Resul
         }
     });
     started.await.map_err(|_| format!("not ready after {} s", START_DEADLINE.as_secs()))?;
-    handle.info().port.store(machine.address().port(), Ordering::Relaxed);
+    let address = machine.address().ok_or("an OPC UA machine has an address of its own")?;
+    handle.info().port.store(address.port(), Ordering::Relaxed);
     Ok(())
 }
 
@@ -153,6 +214,29 @@ struct MachineNodes {
     namespace: NamespaceMetadata,
     ids: Vec<NodeId>,
     encodings: Vec<Encoding>,
+    clock: Clock,
+    filters: Filters,
+}
+
+/// The clock of the machine's controller.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    behind_us: i64,
+}
+
+impl Clock {
+    /// One that is right, or one that stood at the beginning of 2000 when the server was made.
+    fn of(options: &UaOptions) -> Self {
+        let behind_us = match options.clock {
+            UaClock::Right => 0,
+            UaClock::Year2000 => now_us() - YEAR_2000_US,
+        };
+        Self { behind_us }
+    }
+
+    fn shown(self, at_us: i64) -> i64 {
+        at_us - self.behind_us
+    }
 }
 
 fn node_builder(machine: Arc<Machine>) -> impl FnOnce(ServerContext, &mut AddressSpace) -> MachineNodes {
@@ -167,6 +251,7 @@ fn node_builder(machine: Arc<Machine>) -> impl FnOnce(ServerContext, &mut Addres
             machine.kind().title(),
             &ObjectId::ObjectsFolder.into(),
         );
+        let clock = Clock::of(machine.opcua());
         let ids: Vec<_> = machine.tags().iter().map(|tag| NodeId::new(index, tag.id)).collect();
         for ((id, tag), (value, at_us)) in ids.iter().zip(machine.tags()).zip(machine.timed_values()) {
             VariableBuilder::new(id, tag.id, tag.name)
@@ -178,24 +263,41 @@ fn node_builder(machine: Arc<Machine>) -> impl FnOnce(ServerContext, &mut Addres
                 .insert(space);
             // With the machine's instant instead of the instant of building.
             if let Some(opcua::nodes::NodeType::Variable(variable)) = space.find_mut(id) {
-                variable.set_data_value(data_value(tag.encoding, &value, at_us));
+                variable.set_data_value(data_value(tag.encoding, &value, clock.shown(at_us)));
             }
         }
-        for number in 0..machine.opcua().extra_nodes {
-            let name = format!("extra_{number}");
-            VariableBuilder::new(&NodeId::new(index, name.as_str()), name.as_str(), name.as_str())
-                .data_type(DataTypeId::UInt32)
-                .value(number)
-                .has_type_definition(VariableTypeId::BaseDataVariableType)
-                .component_of(folder.clone())
-                .insert(space);
-        }
+        add_extra_nodes(space, index, &folder, machine.opcua());
         MachineNodes {
             namespace: NamespaceMetadata { namespace_uri: uri, namespace_index: index, ..Default::default() },
             ids,
             encodings: machine.tags().iter().map(|tag| tag.encoding).collect(),
             machine: Arc::downgrade(&machine),
+            clock,
+            filters: machine.opcua().filters,
         }
+    }
+}
+
+/// A crowd of nodes, spread evenly over folders or all in the machine's own.
+fn add_extra_nodes(space: &mut AddressSpace, index: u16, folder: &NodeId, options: &UaOptions) {
+    let folders: Vec<_> = (0..options.extra_folders)
+        .map(|number| {
+            let name = format!("extra_folder_{number}");
+            let id = NodeId::new(index, name.as_str());
+            space.add_folder(&id, name.as_str(), name.as_str(), folder);
+            id
+        })
+        .collect();
+    for number in 0..options.extra_nodes {
+        let name = format!("extra_{number}");
+        let parent =
+            number.checked_rem(options.extra_folders).map_or(folder, |chosen| &folders[chosen as usize]);
+        VariableBuilder::new(&NodeId::new(index, name.as_str()), name.as_str(), name.as_str())
+            .data_type(DataTypeId::UInt32)
+            .value(number)
+            .has_type_definition(VariableTypeId::BaseDataVariableType)
+            .component_of(parent.clone())
+            .insert(space);
     }
 }
 
@@ -228,6 +330,11 @@ impl InMemoryNodeManagerImpl for MachineNodes {
         items: &mut [&mut &mut CreateMonitoredItem],
     ) {
         for item in items.iter_mut() {
+            // The type of a filter has no public name, but a text.
+            if self.filters == Filters::None && format!("{:?}", item.filter()) != "None" {
+                item.set_status(StatusCode::BadFilterNotAllowed);
+                continue;
+            }
             // Before the first value is read: from here on the machine stands still until the item is registered.
             self.with_tag(&item.item_to_monitor().node_id, Machine::monitored_item_created);
             let first =

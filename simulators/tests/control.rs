@@ -63,7 +63,7 @@ async fn the_list_names_address_mode_and_counters() {
     assert_eq!(machine["id"], "m-1");
     assert_eq!(machine["protocol"], "modbus-tcp");
     assert_eq!(machine["mode"], "healthy");
-    assert_eq!(machine["address"], control.plant.machines()[0].address().to_string());
+    assert_eq!(machine["address"], control.plant.machines()[0].endpoint());
     assert_eq!(machine["produced"]["reads_served"], 0);
     control.plant.stop().await;
 }
@@ -90,6 +90,16 @@ async fn a_mode_is_set_and_shown() {
     control.post("/machines/m-1/mode", json!({"mode": "slow", "delay_ms": 20})).await;
     let machine = control.get("/machines/m-1").await;
     assert_eq!((&machine["mode"], &machine["delay_ms"]), (&json!("slow"), &json!(20)));
+    control.plant.stop().await;
+}
+
+#[tokio::test]
+async fn illegal_registers_are_set_and_shown() {
+    let control = Control::start().await;
+    let path = "/machines/m-1/illegal_registers";
+    let (status, _) = control.send(Method::PUT, path, Some(json!({"registers": [9, 30]}))).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(control.get("/machines/m-1").await["illegal_registers"], json!([9, 30]));
     control.plant.stop().await;
 }
 
@@ -138,6 +148,7 @@ async fn mistakes_are_answered_with_what_is_allowed() {
             "unknown field `tags`",
         ),
         ("/machines/m-1/mode", json!({"mode": "sleepy"}), StatusCode::UNPROCESSABLE_ENTITY, "healthy, slow"),
+        ("/lines/line-9/mode", json!({"mode": "refuse"}), StatusCode::NOT_FOUND, "GET /lines"),
     ] {
         let detail = control.refused(path, body, status).await;
         assert!(detail.contains(hint), "{path}: {detail}");

@@ -9,12 +9,15 @@ use opcua::{
     client::{ClientBuilder, DataChangeCallback, IdentityToken, MonitoredItem, Session},
     crypto::SecurityPolicy,
     types::{
-        DataValue, EndpointDescription, MessageSecurityMode, MonitoredItemCreateRequest, MonitoringMode,
-        MonitoringParameters, NodeId, TimestampsToReturn, UserTokenPolicy, Variant,
+        BrowseDescription, BrowseDirection, DataChangeFilter, DataChangeTrigger, DataValue, DeadbandType,
+        EndpointDescription, ExtensionObject, MessageSecurityMode, MonitoredItemCreateRequest,
+        MonitoringMode, MonitoringParameters, NodeId, ReferenceTypeId, TimestampsToReturn, UserTokenPolicy,
+        VariableId, Variant,
     },
 };
 use simulators::{
-    Kind, Machine, Mode, Plant, Protocol, UaMode, UaOptions, UaPolicy, UaSecurity, UaUser, Value,
+    Filters, Kind, Machine, MachineConfig, Mode, Plant, PlantConfig, Protocol, UaCertificate, UaClock,
+    UaLimits, UaMode, UaOptions, UaPolicy, UaSecurity, UaUser, Value,
 };
 use support::{PATIENCE, eventually, plant_of, plant_with};
 use tokio::{
@@ -239,7 +242,7 @@ async fn a_refusing_machine_drops_its_session_and_comes_back_on_the_same_port() 
     let subscriber = Subscriber::connect(machine).await;
     machine.set_mode(Mode::Refuse).await.unwrap();
     timeout(PATIENCE, subscriber.events).await.expect("the session ends").unwrap();
-    let refused = tokio::net::TcpStream::connect(machine.address()).await.unwrap_err();
+    let refused = tokio::net::TcpStream::connect(machine.address().unwrap()).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     machine.set_mode(Mode::Healthy).await.unwrap();
     Subscriber::connect(machine).await.leave().await;
@@ -315,5 +318,152 @@ async fn extra_nodes_lie_beside_the_tags() {
     let values = subscriber.session.read(&[node], TimestampsToReturn::Neither, 0.0).await.unwrap();
     assert_eq!(values[0].value, Some(Variant::UInt32(99)));
     subscriber.leave().await;
+    plant.stop().await;
+}
+
+async fn subscription(subscriber: &Subscriber) -> (u32, u16) {
+    let session = &subscriber.session;
+    let index = session.get_namespace_index(&KIND.namespace_uri()).await.unwrap();
+    let callback = DataChangeCallback::new(|_, _| {});
+    let id =
+        session.create_subscription(Duration::from_millis(50), 1000, 10, 0, 0, true, callback).await.unwrap();
+    (id, index)
+}
+
+#[tokio::test]
+async fn a_restarted_server_has_forgotten_its_sessions_and_owes_nobody_anything() {
+    let plant = start().await;
+    let machine = &plant.machines()[0];
+    let subscriber = Subscriber::subscribe(machine).await;
+    machine.set_mode(Mode::Restart { down_ms: 200 }).await.unwrap();
+    assert!(tokio::net::TcpStream::connect(machine.address().unwrap()).await.is_err(), "down for a while");
+    timeout(PATIENCE, subscriber.events).await.expect("the session ends").unwrap();
+    eventually("the end of the restart", || machine.mode() == Mode::Healthy).await;
+    assert!(machine.detail().tags.iter().all(|tag| tag.monitored_items == 0));
+    let back = async {
+        while tokio::net::TcpStream::connect(machine.address().unwrap()).await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, back).await.expect("the port is open again");
+    let mut again = Subscriber::subscribe(machine).await;
+    assert_eq!(again.receive(20).await.len(), 20);
+    again.leave().await;
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn limits_hold_and_are_announced() {
+    let limits =
+        UaLimits { monitored_items_per_call: Some(5), nodes_per_read: Some(3), ..UaLimits::default() };
+    let plant = plant_with(KIND, Protocol::Opcua, UaOptions { limits, ..UaOptions::default() }).await;
+    let machine = &plant.machines()[0];
+    let subscriber = Subscriber::connect(machine).await;
+    let (id, index) = subscription(&subscriber).await;
+    let items = |count: usize| {
+        machine
+            .tags()
+            .iter()
+            .take(count)
+            .enumerate()
+            .map(|(n, tag)| item(index, tag.id, n))
+            .collect::<Vec<_>>()
+    };
+    let session = &subscriber.session;
+    assert!(session.create_monitored_items(id, TimestampsToReturn::Both, items(6)).await.is_err());
+    assert!(session.create_monitored_items(id, TimestampsToReturn::Both, items(5)).await.is_ok());
+    let nodes = |count: usize| {
+        machine.tags().iter().take(count).map(|tag| NodeId::new(index, tag.id).into()).collect::<Vec<_>>()
+    };
+    assert!(session.read(&nodes(4), TimestampsToReturn::Neither, 0.0).await.is_err());
+    assert!(session.read(&nodes(3), TimestampsToReturn::Neither, 0.0).await.is_ok());
+    let announced = [
+        VariableId::Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
+        VariableId::Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+    ]
+    .map(|id| NodeId::from(id).into());
+    let values = session.read(&announced, TimestampsToReturn::Neither, 0.0).await.unwrap();
+    let values: Vec<_> = values.into_iter().map(|value| value.value).collect();
+    assert_eq!(values, [Some(Variant::UInt32(5)), Some(Variant::UInt32(3))]);
+    subscriber.leave().await;
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_without_filters_refuses_items_that_have_one() {
+    let options = UaOptions { filters: Filters::None, ..UaOptions::default() };
+    let plant = plant_with(KIND, Protocol::Opcua, options).await;
+    let subscriber = Subscriber::connect(&plant.machines()[0]).await;
+    let (id, index) = subscription(&subscriber).await;
+    let mut filtered = item(index, "gas_pressure", 0);
+    filtered.requested_parameters.filter = ExtensionObject::from_message(DataChangeFilter {
+        trigger: DataChangeTrigger::StatusValue,
+        deadband_type: DeadbandType::Absolute as u32,
+        deadband_value: 1.0,
+    });
+    let items = vec![filtered, item(index, "state", 1)];
+    let session = &subscriber.session;
+    let created = session.create_monitored_items(id, TimestampsToReturn::Both, items).await.unwrap();
+    assert_eq!(created[0].result.status_code, opcua::types::StatusCode::BadFilterNotAllowed);
+    assert!(created[1].result.status_code.is_good(), "{created:?}");
+    assert_eq!(plant.machines()[0].report().produced.initial_values, 1, "nothing is owed to a refused item");
+    subscriber.leave().await;
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn a_controller_without_a_battery_shows_the_year_2000() {
+    let options = UaOptions { clock: UaClock::Year2000, ..UaOptions::default() };
+    let plant = plant_with(KIND, Protocol::Opcua, options).await;
+    let mut subscriber = Subscriber::subscribe(&plant.machines()[0]).await;
+    let day_us = 86_400_000_000;
+    let (begin, mut latest) = (946_684_800_000_000, i64::MIN);
+    for (tag, _, at_us) in subscriber.receive(25).await {
+        assert!((begin - day_us..begin + day_us).contains(&at_us), "{tag}: {at_us}");
+        latest = latest.max(at_us);
+    }
+    assert!(latest > begin, "its clock goes on: {latest}");
+    subscriber.leave().await;
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn extra_nodes_can_lie_in_folders() {
+    let options = UaOptions { extra_nodes: 100, extra_folders: 10, ..UaOptions::default() };
+    let plant = plant_with(KIND, Protocol::Opcua, options).await;
+    let subscriber = Subscriber::connect(&plant.machines()[0]).await;
+    let index = subscriber.session.get_namespace_index(&KIND.namespace_uri()).await.unwrap();
+    let folder = BrowseDescription {
+        node_id: NodeId::new(index, "extra_folder_3"),
+        browse_direction: BrowseDirection::Forward,
+        reference_type_id: ReferenceTypeId::HasComponent.into(),
+        include_subtypes: true,
+        node_class_mask: 0,
+        result_mask: 63,
+    };
+    let results = subscriber.session.browse(&[folder], 0, None).await.unwrap();
+    let references = results[0].references.as_ref().unwrap();
+    assert_eq!(references.len(), 10, "{references:?}");
+    assert!(references.iter().any(|reference| reference.browse_name.name.as_ref() == "extra_13"));
+    subscriber.leave().await;
+    plant.stop().await;
+}
+
+#[tokio::test]
+async fn an_issued_certificate_names_the_authority_that_lies_beside_it() {
+    let security = Some(UaSecurity { policy: UaPolicy::Basic256Sha256, mode: UaMode::Sign });
+    let options = UaOptions { security, certificate: UaCertificate::Issued, ..UaOptions::default() };
+    let keys = tempfile::tempdir().unwrap();
+    let machine = MachineConfig { opcua: options, ..MachineConfig::new("m-1", KIND, Protocol::Opcua) };
+    let config = PlantConfig { machines: vec![machine], ..PlantConfig::example() };
+    let plant = Plant::start_in(config.clone(), keys.path()).await.unwrap();
+    let file = plant.state("127.0.0.1:1".parse().unwrap()).machines[0].certificate.clone().unwrap();
+    let certificate = std::fs::read(&file).unwrap();
+    let issuer = b"Machine simulator authority";
+    assert!(certificate.windows(issuer.len()).any(|window| window == issuer));
+    assert!(file.with_file_name("authority.der").exists());
+    plant.stop().await;
+    let plant = Plant::start_in(config, keys.path()).await.unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), certificate, "the key is kept for the next start");
     plant.stop().await;
 }

@@ -80,7 +80,7 @@ async fn the_example_plant_runs_and_its_machine_files_name_the_actual_ports() {
     let state = StateFile::read(&running.state).unwrap();
     assert_eq!((state.seed, state.machines.len(), state.pid), (7, 15, running.child.id()));
     for machine in &state.machines {
-        tokio::net::TcpStream::connect(machine.address).await.expect("every machine listens");
+        tokio::net::TcpStream::connect(machine.address.unwrap()).await.expect("every machine listens");
     }
     let summary = reqwest::get(format!("http://{}/summary", state.control)).await.unwrap();
     assert!(summary.text().await.unwrap().contains("\"machines\":15"));
@@ -98,7 +98,7 @@ async fn the_example_plant_runs_and_its_machine_files_name_the_actual_ports() {
     assert!(written.status.success(), "{written:?}");
     for machine in &state.machines {
         let file = fs::read_to_string(out.join("machines.d").join(format!("{}.toml", machine.id))).unwrap();
-        assert!(file.contains(&machine.address.port().to_string()), "{file}");
+        assert!(file.contains(&machine.address.unwrap().port().to_string()), "{file}");
     }
 
     let state_file = running.state.clone();
@@ -141,4 +141,42 @@ fn a_missing_plant_file_is_named() {
     let message = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{message}");
     assert!(message.contains("no-such-plant.toml"), "{message}");
+}
+
+#[tokio::test]
+async fn a_bad_link_is_made_by_command_line_and_healed_at_run_time() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().unwrap();
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = server.local_addr().unwrap().to_string();
+    let state_file = dir.path().join("link.json");
+    let child = Command::new(env!("CARGO_BIN_EXE_chaos-proxy"))
+        .args(["--to", &to, "--up", "pause", "--state-file", state_file.to_str().unwrap()])
+        .env("RUST_LOG", "off")
+        .spawn()
+        .unwrap();
+    let running = Running { child, state: state_file };
+    eventually("the state file", || running.state.exists()).await;
+    let state: serde_json::Value = serde_json::from_slice(&fs::read(&running.state).unwrap()).unwrap();
+    let mut client = tokio::net::TcpStream::connect(state["listen"].as_str().unwrap()).await.unwrap();
+    let (mut far, _) = server.accept().await.unwrap();
+    client.write_all(b"a").await.unwrap();
+    let held = tokio::time::timeout(std::time::Duration::from_millis(200), far.read_u8()).await;
+    assert!(held.is_err(), "{held:?}");
+    let url = format!("http://{}/faults", state["control"].as_str().unwrap());
+    let healed = reqwest::Client::new().put(url).json(&serde_json::json!({})).send().await.unwrap();
+    assert!(healed.status().is_success(), "{healed:?}");
+    assert_eq!(tokio::time::timeout(support::PATIENCE, far.read_u8()).await.unwrap().unwrap(), b'a');
+    assert_eq!(running.stop(Signal::SIGTERM).await.code(), Some(0));
+}
+
+#[test]
+fn a_direction_that_cannot_be_understood_is_refused_with_what_is_known() {
+    let refused = Command::new(env!("CARGO_BIN_EXE_chaos-proxy"))
+        .args(["--to", "127.0.0.1:1", "--both", "slow"])
+        .output()
+        .unwrap();
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    assert!(message.contains("delay=MS"), "{message}");
 }

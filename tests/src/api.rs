@@ -68,6 +68,17 @@ impl Api {
         Ok(answer.json().await?)
     }
 
+    /// POST of a command below `/api/v1`, under its key; status and body of the answer.
+    ///
+    /// # Errors
+    /// There is no answer, or it is no JSON.
+    pub async fn command(&self, path: &str, key: &str, body: &Value) -> Result<(u16, Value)> {
+        let request = self.http.post(format!("{}{path}", self.base)).header(COOKIE, &self.cookie);
+        let request = request.header("X-Requested-With", "fetch").header("Idempotency-Key", key);
+        let answer = request.json(body).timeout(Duration::from_secs(60)).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    }
+
     /// The items of a list.
     ///
     /// # Errors

@@ -70,11 +70,14 @@ impl Drop for Subscriber {
 /// An alarm that can be injected.
 #[derive(Debug, Clone)]
 pub struct Target {
-    machine: String,
-    alarm: String,
-    tag: String,
+    /// The machine.
+    pub machine: String,
+    /// The alarm of that machine.
+    pub alarm: String,
+    /// The tag it watches.
+    pub tag: String,
     /// A value beyond the limit.
-    value: f64,
+    pub value: f64,
 }
 
 /// The alarms of a plant, from the agent's own machine files.

@@ -8,6 +8,7 @@ pub mod books;
 pub mod factory;
 pub mod injection;
 pub mod link;
+pub mod load;
 pub mod oracle;
 pub mod process;
 pub mod usage;

@@ -1,5 +1,6 @@
 //! The program as a whole: real processes, real TLS and MQTT, real SQLite files.
 
+mod commands;
 mod delivery;
 mod operation;
 mod support;

@@ -11,15 +11,16 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plant_model::{
-    AlarmId, AlarmPriority, AlarmState, AlarmTransition, DataType, MachineId, Quality, Sample, TagDefinition,
-    TagId, Timestamp, TransitionCause, Value,
+    AlarmCondition, AlarmDefinition, AlarmFlags, AlarmId, AlarmPriority, AlarmState, AlarmTransition,
+    DataType, Enumeration, LimitKind, MachineId, Quality, Sample, TagDefinition, TagId, Timestamp,
+    TransitionCause, Value,
 };
 use protocol::{
-    Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, CumulativeAck, Epoch, Hello, Live,
-    MachineLink, Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
+    Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, Command as Order, CumulativeAck, Epoch,
+    Hello, Live, MachineLink, Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
 };
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -172,6 +173,15 @@ impl Backend {
         response.json().await.expect("JSON")
     }
 
+    /// Gives a command to the alarm of the press, under a key; status and body of the answer.
+    pub(crate) async fn give(&self, key: &str, body: &Json) -> (u16, Json) {
+        let alarm = "/api/v1/tenants/acme/gateways/gw-1/machines/press-1/alarms/hot/commands";
+        let request = reqwest::Client::new().post(self.url(alarm)).header("cookie", &self.cookie).json(body);
+        let request = request.header("x-requested-with", "fetch").header("idempotency-key", key);
+        let response = request.send().await.expect("an answer");
+        (response.status().as_u16(), response.json().await.expect("JSON"))
+    }
+
     /// Asks again and again until the answer is as wanted.
     pub(crate) async fn eventually(&self, what: &str, path: &str, wanted: impl Fn(&Json) -> bool) -> Json {
         within(what, async {
@@ -247,6 +257,7 @@ impl Drop for Backend {
 pub(crate) enum Received {
     PubAck(PubAckReason),
     Ack(CumulativeAck),
+    Command(Order),
 }
 
 /// The gateway `gw-1` of `acme`: one connection.
@@ -264,7 +275,9 @@ impl Gateway {
         options.set_transport(rumqttc::Transport::tls_with_config(tls));
         options.set_clean_start(true).set_max_packet_size(Some(2 << 20));
         let (client, mut event_loop) = AsyncClient::new(options, 100);
-        client.subscribe("mfp/v1/acme/gw-1/ack", QoS::AtLeastOnce).await.expect("the client runs");
+        // In one request, so that one answer says that both stand.
+        let filter = |channel: &str| Filter::new(format!("mfp/v1/acme/gw-1/{channel}"), QoS::AtLeastOnce);
+        client.subscribe_many([filter("ack"), filter("cmd")]).await.expect("the client runs");
         let (sender, mut received) = mpsc::channel(1_000);
         let (ready, subscribed) = tokio::sync::oneshot::channel();
         let mut ready = Some(ready);
@@ -276,6 +289,9 @@ impl Gateway {
                         continue;
                     }
                     Event::Incoming(Packet::PubAck(puback)) => Received::PubAck(puback.reason),
+                    Event::Incoming(Packet::Publish(publish)) if publish.topic.ends_with(b"/cmd") => {
+                        Received::Command(Order::decode(&publish.payload).expect("a command"))
+                    }
                     Event::Incoming(Packet::Publish(publish)) => {
                         Received::Ack(CumulativeAck::decode(&publish.payload).expect("an acknowledgement"))
                     }
@@ -309,6 +325,7 @@ impl Gateway {
                     through[position] = Some(ack.committed_through.as_u64());
                 }
                 Received::PubAck(reason) => assert_eq!(reason, PubAckReason::Success),
+                Received::Command(command) => panic!("nobody gave {command:?}"),
             }
         }
         (gateway, through.map(|through| through.expect("all three came")))
@@ -332,6 +349,15 @@ impl Gateway {
         loop {
             if let Received::PubAck(reason) = self.next().await {
                 return reason;
+            }
+        }
+    }
+
+    /// Waits for a command.
+    pub(crate) async fn command(&mut self) -> Order {
+        loop {
+            if let Received::Command(command) = self.next().await {
+                return command;
             }
         }
     }
@@ -409,17 +435,21 @@ pub(crate) fn alarm(sequence: u64, occurrence: u64) -> Vec<u8> {
     let raised = AlarmTransition {
         machine: MachineId::new("press-1").expect("valid"),
         alarm: AlarmId::new("hot").expect("valid"),
-        tag: TagId::new("temperature").expect("valid"),
+        tag: Some(TagId::new("temperature").expect("valid")),
         occurrence,
         from: AlarmState::Normal,
         to: AlarmState::Unacknowledged,
         cause: TransitionCause::Raised,
         priority: AlarmPriority::Critical,
-        value: Value::Float(99.0),
-        limit: 90.0,
+        value: Some(Value::Float(99.0)),
+        limit: Some(90.0),
+        deadband: 0.0,
         value_at: at,
         decided_at: at,
         message: "Oil too hot".into(),
+        first_out: false,
+        flags: AlarmFlags::of_state(AlarmState::Unacknowledged),
+        operation: None,
     };
     encode(sequence, &BatchBody::Transitions(vec![raised]))
 }
@@ -431,6 +461,7 @@ pub(crate) fn catalogue() -> Vec<u8> {
         name: "Oil temperature".into(),
         unit: "°C".into(),
         data_type: DataType::Float,
+        enumeration: Enumeration::default(),
     };
     let machine = CatalogueMachine {
         id: MachineId::new("press-1").expect("valid"),
@@ -438,7 +469,17 @@ pub(crate) fn catalogue() -> Vec<u8> {
         kind: "hydraulic-press".into(),
         protocol: "modbus-tcp".into(),
         tags: vec![CatalogueTag { series: SeriesId(1), definition, role: TagRole::Headline }],
-        alarms: Vec::new(),
+        alarms: vec![AlarmDefinition::new(
+            AlarmId::new("hot").expect("valid"),
+            AlarmCondition::Limit {
+                tag: TagId::new("temperature").expect("valid"),
+                kind: LimitKind::High,
+                limit: 90.0,
+                deadband: 0.0,
+            },
+            AlarmPriority::Critical,
+            "Oil too hot",
+        )],
     };
     Catalogue { epoch: EPOCH, machines: vec![machine] }.encode()
 }
@@ -449,5 +490,10 @@ pub(crate) fn live(millis: i64, temperature: f64) -> Live {
         SeriesSamples { series: SeriesId(1), samples: vec![sample(millis, Value::Float(temperature))] };
     let machine = MachineId::new("press-1").expect("valid");
     let links = vec![MachineLink { machine, up: true, reason: String::new() }];
-    Live { at: Timestamp::from_micros(START + millis * 1_000), latest: vec![latest], links }
+    Live {
+        at: Timestamp::from_micros(START + millis * 1_000),
+        latest: vec![latest],
+        links,
+        transitions: Vec::new(),
+    }
 }

@@ -41,6 +41,17 @@ fn write(out: &mut dyn Write, paint: Paint, physics: &Physics) -> std::io::Resul
         writeln!(out)?;
         alarms(&physics.alarms).write(out, paint)?;
     }
+    for raised in &physics.raised {
+        writeln!(
+            out,
+            "{} {}: {} acquired every {} ms, not every {} ms as configured: its alarms need it",
+            paint.text(Tone::Warning, "raised:"),
+            raised.machine,
+            shortened(&raised.tags),
+            raised.interval_ms,
+            raised.configured_ms
+        )?;
+    }
     write_volume(out, physics)?;
     for warning in physics.problems(Severity::Warning) {
         writeln!(out, "{} {warning}", paint.text(Tone::Warning, "warning:"))?;
@@ -74,6 +85,9 @@ fn write_connection(out: &mut dyn Write, paint: Paint, plan: &ConnectionPlan) ->
         plan.cycle_ms,
         plan.utilisation * 100.0
     )?;
+    if let Some(ms) = plan.soft_deadline_ms {
+        writeln!(out, "answers that take longer than {ms} ms make values uncertain")?;
+    }
     let mut table = Table::new(&["machine", ">unit", "table", ">start", ">quantity", ">every ms", "tags"]);
     for r in &plan.requests {
         table.row([
@@ -128,5 +142,12 @@ fn write_volume(out: &mut dyn Write, physics: &Physics) -> std::io::Result<()> {
         volume.disk_bytes_per_day / 1e6,
         volume.buffer_bytes_max >> 20,
         volume.buffer_days
-    )
+    )?;
+    match volume.tags_recorded_on_change {
+        0 => Ok(()),
+        tags => writeln!(
+            out,
+            "these figures are upper bounds: {tags} tags are recorded on change and at their heartbeat only\n"
+        ),
+    }
 }

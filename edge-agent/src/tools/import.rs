@@ -1,23 +1,19 @@
-//! `edge-agent import`: a tag list from a spreadsheet, as CSV, becomes `[[tags]]` of a machine file.
+//! `edge-agent import`: a tag list from a spreadsheet becomes `[[tags]]` of a machine file.
 //!
-//! The first line names the columns, which are the keys of a tag in the configuration, in any order;
-//! an empty cell is a key that is not given. Columns are separated by comma, semicolon or tab, whichever
-//! the first line has most of; with the last two a decimal comma is a point. The machine file is only
-//! written if it is good with the new tags in it: the configuration's own reader judges it, and what it
-//! finds in a new tag is told with the line of the CSV file.
+//! The first row names the columns, which are the keys of a tag in the configuration, in any order; an
+//! empty cell is a key that is not given. The machine file is only written if it is good with the new
+//! tags in it: the configuration's own reader judges it, and what it finds in a new tag is told with
+//! the row of the list.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
-use csv::{ReaderBuilder, StringRecord};
+use anyhow::{Context as _, Result};
 use edge_config::{ConfigErrors, Problem};
 
 use super::Found;
+use super::tag_list::{Row, TagList, read_text};
 use crate::cli::ImportArguments;
-
-/// What a configuration file may have; a tag list is no longer.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// How the text of a cell is written in TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +23,7 @@ enum Kind {
     Number,
 }
 
-const COLUMNS: [(&str, Kind); 17] = [
+const COLUMNS: [(&str, Kind); 18] = [
     ("id", Kind::Text),
     ("name", Kind::Text),
     ("unit", Kind::Text),
@@ -39,6 +35,7 @@ const COLUMNS: [(&str, Kind); 17] = [
     ("discrete_input", Kind::Whole),
     ("format", Kind::Text),
     ("bit", Kind::Whole),
+    ("byte", Kind::Text),
     ("registers", Kind::Whole),
     ("word_order", Kind::Text),
     ("scale", Kind::Number),
@@ -48,9 +45,9 @@ const COLUMNS: [(&str, Kind); 17] = [
 ];
 
 pub(crate) fn run(arguments: &ImportArguments) -> Result<Found> {
-    let list = read(&arguments.csv)?;
-    let machine = read(&arguments.machine)?;
-    let imported = import(&arguments.csv, &list, &arguments.machine, &machine)?;
+    let list = TagList::read(&arguments.list, arguments.sheet.as_deref())?;
+    let machine = read_text(&arguments.machine)?;
+    let imported = import(&list, &arguments.machine, &machine)?;
     if arguments.dry_run {
         print(&imported.toml);
         return Ok(Found::Something);
@@ -60,8 +57,9 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<Found> {
         .and_then(|()| std::fs::rename(&draft, &arguments.machine))
         .with_context(|| format!("cannot write {}", arguments.machine.display()))?;
     print(&format!(
-        "{} tags added to {}; next: edge-agent check\n",
+        "{} tags of {} added to {}; next: edge-agent check\n",
         imported.tags,
+        list.place.display(),
         arguments.machine.display()
     ));
     Ok(Found::Something)
@@ -70,16 +68,6 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<Found> {
 #[expect(clippy::print_stdout, reason = "the result of a command line tool")]
 fn print(text: &str) {
     print!("{text}");
-}
-
-fn read(path: &Path) -> Result<String> {
-    let size = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
-    ensure!(size <= FILE_BYTES_MAX, "{} has {size} bytes; at most {FILE_BYTES_MAX} are read", path.display());
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let text = String::from_utf8(bytes)
-        .ok()
-        .with_context(|| format!("{} is not UTF-8; save it as \"CSV UTF-8\"", path.display()))?;
-    Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
 #[derive(Debug)]
@@ -100,13 +88,8 @@ struct Draft {
     problems: Vec<Problem>,
 }
 
-fn import(
-    list_path: &Path,
-    list: &str,
-    machine_path: &Path,
-    machine: &str,
-) -> Result<Imported, ConfigErrors> {
-    let draft = draft(list_path, list);
+fn import(list: &TagList, machine_path: &Path, machine: &str) -> Result<Imported, ConfigErrors> {
+    let draft = Draft::of(list);
     if !draft.problems.is_empty() {
         return Err(ConfigErrors(draft.problems));
     }
@@ -117,7 +100,7 @@ fn import(
         let place = |problem: Problem| match problem.line.and_then(|line| line.checked_sub(offset + 1)) {
             None => problem,
             Some(line) => {
-                Problem { file: list_path.to_owned(), line: draft.lines.get(line).copied(), ..problem }
+                Problem { file: list.place.clone(), line: draft.lines.get(line).copied(), ..problem }
             }
         };
         ConfigErrors(errors.0.into_iter().map(place).collect())
@@ -125,50 +108,32 @@ fn import(
     Ok(Imported { tags: draft.tags, toml: draft.toml, file })
 }
 
-fn draft(path: &Path, list: &str) -> Draft {
-    let mut draft = Draft::default();
-    let delimiter = delimiter(list.lines().next().unwrap_or_default());
-    let mut reader =
-        ReaderBuilder::new().delimiter(delimiter).trim(csv::Trim::All).from_reader(list.as_bytes());
-    let columns = match reader.headers() {
-        Ok(header) => columns(path, header, &mut draft.problems),
-        Err(error) => {
-            draft.problems.push(problem(path, 1, "", "", error.to_string()));
-            return draft;
-        }
-    };
-    for record in reader.records() {
-        match record {
-            Ok(record) => draft.add(path, &record, &columns, delimiter != b','),
-            Err(error) => {
-                let line = error.position().and_then(|p| usize::try_from(p.line()).ok()).unwrap_or(1);
-                draft.problems.push(problem(path, line, "", "", format!("this is no CSV: {error}")));
-            }
-        }
-    }
-    if draft.tags == 0 && draft.problems.is_empty() {
-        draft.problems.push(problem(path, 1, "", "", "there is no tag under the header".to_owned()));
-    }
-    draft
-}
-
-/// Whichever of the usual separators the header has most of.
-fn delimiter(header: &str) -> u8 {
-    let count = |separator: &u8| header.bytes().filter(|b| b == separator).count();
-    [b',', b';', b'\t'].into_iter().rev().max_by_key(count).unwrap_or(b',')
-}
-
 type Column = (&'static str, Kind);
 
-fn columns(path: &Path, header: &StringRecord, problems: &mut Vec<Problem>) -> Vec<Option<Column>> {
+fn columns(place: &Path, header: &Row, problems: &mut Vec<Problem>) -> Vec<Option<Column>> {
     let mut found: Vec<Option<Column>> = Vec::new();
-    for name in header {
+    let mut add = |name: &str, message: String| {
+        problems.push(problem(place, header.number, name, "", message));
+    };
+    for name in &header.cells {
+        let name = match name {
+            // A column without a name is for its author.
+            Ok(name) if name.is_empty() => {
+                found.push(None);
+                continue;
+            }
+            Ok(name) => name,
+            Err(message) => {
+                add("", message.clone());
+                continue;
+            }
+        };
         let column = COLUMNS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         if column.is_none() {
             let known = COLUMNS.map(|(known, _)| known).join(", ");
-            problems.push(problem(path, 1, name, "", format!("this column is not known; known are {known}")));
+            add(name, format!("this column is not known; known are {known}"));
         } else if found.contains(&column) {
-            problems.push(problem(path, 1, name, "", "this column is there twice; keep one".to_owned()));
+            add(name, "this column is there twice; keep one".to_owned());
         }
         found.push(column);
     }
@@ -186,21 +151,46 @@ fn problem(path: &Path, line: usize, key: &str, value: &str, message: String) ->
 }
 
 impl Draft {
-    fn add(&mut self, path: &Path, record: &StringRecord, columns: &[Option<Column>], decimal_comma: bool) {
-        if record.iter().all(str::is_empty) {
+    fn of(list: &TagList) -> Self {
+        let mut draft = Self::default();
+        let Some((header, rows)) = list.rows.split_first() else {
+            draft.problems.push(problem(&list.place, 1, "", "", "it is empty".to_owned()));
+            return draft;
+        };
+        let columns = columns(&list.place, header, &mut draft.problems);
+        for row in rows {
+            draft.add(list, row, &columns);
+        }
+        if draft.tags == 0 && draft.problems.is_empty() {
+            let message = "there is no tag under the header".to_owned();
+            draft.problems.push(problem(&list.place, header.number, "", "", message));
+        }
+        draft
+    }
+
+    fn add(&mut self, list: &TagList, row: &Row, columns: &[Option<Column>]) {
+        if let Some(message) = &row.problem {
+            self.problems.push(problem(&list.place, row.number, "", "", message.clone()));
             return;
         }
-        let line = record.position().and_then(|p| usize::try_from(p.line()).ok()).unwrap_or(1);
-        self.push(line, format_args!("\n[[tags]]"));
+        if row.cells.iter().all(|cell| cell.as_ref().is_ok_and(String::is_empty)) {
+            return;
+        }
+        self.push(row.number, format_args!("\n[[tags]]"));
         self.tags += 1;
-        for (cell, column) in record.iter().zip(columns) {
+        for (cell, column) in row.cells.iter().zip(columns) {
             let Some((key, kind)) = column else { continue };
-            if cell.is_empty() {
-                continue;
-            }
-            match toml_value(cell, *kind, decimal_comma) {
-                Ok(value) => self.push(line, format_args!("{key} = {value}")),
-                Err(message) => self.problems.push(problem(path, line, key, cell, message.to_owned())),
+            let value = match cell {
+                Ok(text) if text.is_empty() => continue,
+                Ok(text) => toml_value(text, *kind, list.decimal_comma).map_err(str::to_owned),
+                Err(message) => Err(message.clone()),
+            };
+            match value {
+                Ok(value) => self.push(row.number, format_args!("{key} = {value}")),
+                Err(message) => {
+                    let written = cell.as_deref().unwrap_or_default();
+                    self.problems.push(problem(&list.place, row.number, key, written, message));
+                }
             }
         }
     }
@@ -234,7 +224,8 @@ mod tests {
     const MACHINE: &str = "version = 1\nid = \"press\"\n[modbus_tcp]\nhost = \"10.0.0.1\"\n";
 
     fn imported(list: &str) -> Result<Imported, String> {
-        import(Path::new("tags.csv"), list, Path::new("press.toml"), MACHINE).map_err(|e| e.to_string())
+        let list = TagList::csv(Path::new("tags.csv"), list);
+        import(&list, Path::new("press.toml"), MACHINE).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -288,7 +279,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (csv, machine) = (folder.path().join("tags.csv"), folder.path().join("press.toml"));
         std::fs::write(&machine, MACHINE).expect("written");
-        let arguments = |dry_run| ImportArguments { csv: csv.clone(), machine: machine.clone(), dry_run };
+        let arguments =
+            |dry_run| ImportArguments { list: csv.clone(), sheet: None, machine: machine.clone(), dry_run };
         std::fs::write(&csv, "id,data_type,holding_register,format\noil,float,0,i15\n").expect("written");
         run(&arguments(false)).expect_err("refused");
         assert_eq!(std::fs::read_to_string(&machine).expect("there"), MACHINE);
@@ -297,5 +289,105 @@ mod tests {
         run(&arguments(false)).expect("good");
         assert!(std::fs::read_to_string(&machine).expect("there").contains("[[tags]]\nid = \"oil\"\n"));
         assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 2, "no draft is left");
+    }
+
+    /// A workbook with these rows, and what it says when it is imported.
+    fn workbook(rows: &[&[Cell<'_>]]) -> (tempfile::TempDir, std::path::PathBuf) {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        book.add_worksheet().set_name("Notes").expect("a name").write(0, 0, "nothing here").expect("written");
+        let sheet = book.add_worksheet().set_name("Tags").expect("a name");
+        for (row, cells) in (2..).zip(rows) {
+            for (column, cell) in (1..).zip(*cells) {
+                match cell {
+                    Text(text) => sheet.write(row, column, *text),
+                    Number(number) => sheet.write(row, column, *number),
+                    Formula(text) => sheet.write_formula(row, column, *text),
+                    Date => {
+                        let date = rust_xlsxwriter::ExcelDateTime::from_ymd(2026, 1, 2).expect("a date");
+                        let format = rust_xlsxwriter::Format::new().set_num_format("yyyy-mm-dd");
+                        sheet.write_with_format(row, column, &date, &format)
+                    }
+                    Empty => continue,
+                }
+                .expect("written");
+            }
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tags.xlsx");
+        book.save(&path).expect("saved");
+        (folder, path)
+    }
+
+    enum Cell<'a> {
+        Text(&'a str),
+        Number(f64),
+        Formula(&'a str),
+        Date,
+        Empty,
+    }
+    use Cell::{Date, Empty, Formula, Number, Text};
+
+    fn imported_from(path: &Path) -> Result<Imported, String> {
+        let list = TagList::read(path, Some("tags")).map_err(|e| format!("{e:#}"))?;
+        import(&list, Path::new("press.toml"), MACHINE).map_err(|e| e.to_string())
+    }
+
+    const HEADER: [Cell<'_>; 6] =
+        [Text("id"), Text("data_type"), Text("holding_register"), Text("format"), Text("scale"), Text("bit")];
+
+    #[test]
+    fn a_sheet_of_a_workbook_becomes_tags_that_the_configuration_accepts() {
+        let (_folder, path) = workbook(&[
+            &HEADER,
+            &[Text("oil"), Text("float"), Number(0.0), Text("i16"), Number(0.1), Empty],
+            &[],
+            &[Text("gas"), Text("float"), Formula("=3+1"), Text("i16"), Text("0,01"), Empty],
+            &[Text("pump"), Text("bool"), Number(5.0), Text("bit"), Empty, Number(3.0)],
+        ]);
+        // A formula without a computed value reads 0, as spreadsheets keep it.
+        let imported = imported_from(&path).expect("good");
+        assert_eq!(imported.tags, 3);
+        assert!(imported.toml.contains("id = \"oil\"\ndata_type = \"float\"\nholding_register = 0\n"));
+        assert!(imported.toml.contains("scale = 0.1\n") && imported.toml.contains("scale = 0.01\n"));
+        assert!(imported.toml.contains("format = \"bit\"\nbit = 3\n"), "{}", imported.toml);
+    }
+
+    #[test]
+    fn mistakes_in_a_sheet_are_told_all_at_once_with_sheet_and_row() {
+        let (_folder, path) = workbook(&[
+            &HEADER,
+            &[Text("oil"), Text("float"), Number(0.5), Text("i16"), Text("fast"), Empty],
+            &[Text("gas"), Text("float"), Date, Text("i16"), Empty, Empty],
+        ]);
+        let message = imported_from(&path).expect_err("refused");
+        for expected in [
+            "tags.xlsx [Tags]:4: holding_register = 0.5: a whole number is needed",
+            "tags.xlsx [Tags]:4: scale = fast: a number is needed",
+            "tags.xlsx [Tags]:5: holding_register: the spreadsheet made a date",
+            "3 problems found",
+        ] {
+            assert!(message.contains(expected), "{expected}\nis not in\n{message}");
+        }
+        let (_folder, path) = workbook(&[
+            &HEADER,
+            &[Text("oil"), Text("float"), Number(0.0), Text("i16"), Empty, Empty],
+            &[Text("pump"), Text("bool"), Number(4.0), Text("bit"), Empty, Number(16.0)],
+        ]);
+        let message = imported_from(&path).expect_err("refused");
+        assert!(message.contains("tags.xlsx [Tags]:5: tags[1].bit = 16: is out of range"), "{message}");
+    }
+
+    #[test]
+    fn a_workbook_that_claims_a_huge_sheet_is_refused_before_it_is_laid_out() {
+        let mut book = rust_xlsxwriter::Workbook::new();
+        let sheet = book.add_worksheet().set_name("Tags").expect("a name");
+        sheet.write(0, 0, "id").expect("written").write(1_048_575, 16_383, "far").expect("written");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tags.xlsx");
+        book.save(&path).expect("saved");
+        let message = imported_from(&path).expect_err("too large");
+        assert!(message.contains("row 1048576, column 16384"), "{message}");
+        let error = TagList::read(&path, Some("Other")).expect_err("none").to_string();
+        assert!(error.contains("has no sheet \"Other\"; there are Tags"), "{error}");
     }
 }

@@ -9,23 +9,34 @@ mod expect;
 pub(crate) mod generate;
 pub(crate) mod import;
 mod interpret;
+mod journal;
 pub(crate) mod local;
 pub(crate) mod opcua;
 mod physics;
 pub(crate) mod read;
 mod redact;
 pub(crate) mod scan;
+pub(crate) mod serial;
+mod serial_devices;
 mod table;
+mod tag_list;
 #[cfg(test)]
+#[path = "../../tests/tools/line.rs"]
+#[expect(dead_code, reason = "the tests of the whole program use the rest")]
+mod test_line;
+#[cfg(test)]
+#[path = "../../tests/tools/server.rs"]
 mod test_server;
 pub(crate) mod watch;
+pub(crate) mod write;
 
 use std::io::{IsTerminal, Write};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
-/// Whether a tool found what it looked for.
+/// Whether a tool found what it looked for, or achieved what it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     Something,
@@ -36,6 +47,18 @@ pub(crate) enum Found {
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.context("cannot start a scheduler")
+}
+
+/// Cancelled when somebody presses Ctrl-C, so that what is known can be printed.
+fn until_ctrl_c() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let pressed = stop.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            pressed.cancel();
+        }
+    });
+    stop
 }
 
 /// How a tool prints.
@@ -51,6 +74,11 @@ impl Output {
     pub(crate) const fn json(json: bool) -> Self {
         if json { Self::Json } else { Self::Table }
     }
+}
+
+/// Says something beside the report, which may be read by a program.
+fn note(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stderr().lock(), "{text}")
 }
 
 /// Prints a report in the way that was asked for.

@@ -1,35 +1,24 @@
 //! What a configuration will do to the machines, the buffer and the line, before it goes live.
 //!
-//! Assumptions, stated in the report:
-//! * a Modbus request takes [`REQUEST_ASSUMED`]; on a serial line it takes as long as its characters
-//!   and silences at that baud rate, and [`REQUEST_ASSUMED`] for the machine; a configured
-//!   pause between requests is added. What lies behind an RTU gateway is not known;
+//! How long requests take and how late an alarm can be is computed where the agent does it, too
+//! ([`acquisition::raise_rates`] and its neighbours). Assumed here, and stated in the report:
 //! * a sample takes [`BYTES_PER_SAMPLE`] in a compressed batch, on disk and on the wire alike;
-//! * every value that is read is recorded; an OPC UA value changes in every sampling interval, so
-//!   its figures are upper bounds.
-//!
-//! The worst case of an alarm: the value changes just after it was read, so a whole poll interval
-//! passes; the other requests of the connection go first; the answer takes the whole time-out; and
-//! deciding takes [`DECISION`]. For a subscription: sampling and publishing interval, and deciding. An
-//! `on_delay` is asked for and does not count.
+//! * every value that is read is recorded, and an OPC UA value changes in every sampling interval:
+//!   the figures of OPC UA machines and of tags with `report` are upper bounds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use acquisition::{ModbusAddress, ModbusConnection, ModbusTag, OpcUaConnection, PollBlock, RegisterFormat};
-use edge_config::{AgentConfig, Connection, MachineConfig, Problem};
-use plant_model::AlarmDefinition;
+use acquisition::{
+    DECISION, ModbusConnection, ModbusTag, OpcUaConnection, REQUEST_ASSUMED, RegisterFormat, TagIndex,
+};
+use alarm_engine::Expression;
+use edge_config::{AgentConfig, Connection, MachineConfig, Problem, RaisedRate};
+use plant_model::{AlarmDefinition, TagId};
 use serde::Serialize;
-
-/// What a request to a Modbus TCP machine takes unless measured: a plant network's round trip of 1 ms
-/// and the scan cycle of a small controller.
-const REQUEST_ASSUMED: Duration = Duration::from_millis(5);
 
 /// What a sample costs in a batch, header and indexes included.
 const BYTES_PER_SAMPLE: f64 = 2.5;
-
-/// From the answer to the decision, wake-up of the task included.
-const DECISION: Duration = Duration::from_millis(10);
 
 const DAY_S: f64 = 86_400.0;
 
@@ -42,6 +31,7 @@ pub(crate) struct Physics {
     pub connections: Vec<ConnectionPlan>,
     pub machines: Vec<MachinePlan>,
     pub alarms: Vec<AlarmPlan>,
+    pub raised: Vec<RaisedPlan>,
     pub volume: Volume,
     pub findings: Vec<Finding>,
 }
@@ -65,6 +55,8 @@ pub(crate) struct ConnectionPlan {
     pub cycle_ms: f64,
     /// The share of time in which a request is under way.
     pub utilisation: f64,
+    /// Answers that take longer make values uncertain: the shortest soft deadline of its units.
+    pub soft_deadline_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,8 +102,18 @@ pub(crate) struct AlarmPlan {
     pub is_within_budget: bool,
 }
 
+/// Tags that are read more often than configured, because alarms watch them.
+#[derive(Debug, Serialize)]
+pub(crate) struct RaisedPlan {
+    pub machine: String,
+    pub tags: Vec<String>,
+    pub configured_ms: u64,
+    pub interval_ms: u64,
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Volume {
+    /// What is read; an upper bound of what is recorded.
     pub samples_per_second: f64,
     pub samples_per_day: f64,
     pub disk_bytes_per_day: f64,
@@ -119,6 +121,9 @@ pub(crate) struct Volume {
     pub buffer_bytes_max: u64,
     /// How long the uplink may be away before the oldest samples have to go.
     pub buffer_days: f64,
+    /// Tags that are recorded on change and at their heartbeat only: with them the figures are upper
+    /// bounds.
+    pub tags_recorded_on_change: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -170,11 +175,21 @@ pub(crate) fn compute(config: &AgentConfig) -> Physics {
             bytes_per_sample: BYTES_PER_SAMPLE,
             decision_ms: millis(DECISION),
         },
-        volume: volume(machines.iter().map(|m| m.samples_per_second).sum(), config.buffer.bytes_max),
+        volume: volume(machines.iter().map(|m| m.samples_per_second).sum(), config),
+        raised: config.raised.iter().map(raised).collect(),
         connections,
         machines,
         alarms,
         findings,
+    }
+}
+
+fn raised(rate: &RaisedRate) -> RaisedPlan {
+    RaisedPlan {
+        machine: rate.machine.to_string(),
+        tags: rate.tags.iter().map(ToString::to_string).collect(),
+        configured_ms: whole_millis(rate.configured),
+        interval_ms: whole_millis(rate.interval),
     }
 }
 
@@ -208,6 +223,7 @@ fn connections(machines: &[MachineConfig]) -> Vec<ConnectionPlan> {
             subscription: None,
             cycle_ms: 0.0,
             utilisation: 0.0,
+            soft_deadline_ms: None,
         });
         plan.machines.push(machine.id.to_string());
         match &machine.connection {
@@ -228,13 +244,15 @@ fn address(machine: &MachineConfig) -> String {
 
 impl ConnectionPlan {
     fn add_requests(&mut self, machine: &MachineConfig, connection: &ModbusConnection) {
+        self.cycle_ms += millis(connection.cycle());
+        self.utilisation += connection.utilisation();
+        let soft = connection.quirks().soft_deadline.map(whole_millis);
+        self.soft_deadline_ms = self.soft_deadline_ms.into_iter().chain(soft).min();
         for block in connection.blocks() {
-            let time = request_time(connection, block);
+            let time = connection.request_time(block);
             let tag = |tag: &acquisition::TagIndex| {
                 machine.tags.get(tag.as_usize()).map(|t| t.definition.id.to_string())
             };
-            self.cycle_ms += millis(time);
-            self.utilisation += time.as_secs_f64() / block.poll_interval.as_secs_f64();
             self.requests.push(RequestPlan {
                 machine: machine.id.to_string(),
                 unit_id: connection.unit_id(),
@@ -247,23 +265,6 @@ impl ConnectionPlan {
             });
         }
     }
-}
-
-/// How long the line is taken by one request.
-fn request_time(connection: &ModbusConnection, block: &PollBlock) -> Duration {
-    let travel = match connection.address() {
-        ModbusAddress::Tcp { .. } | ModbusAddress::RtuOverTcp { .. } => Duration::ZERO,
-        ModbusAddress::Rtu(line) => {
-            let data = if block.table.is_bits() {
-                u32::from(block.quantity).div_ceil(8)
-            } else {
-                u32::from(block.quantity) * 2
-            };
-            // A request has 8 characters, an answer 5 and its data.
-            line.duration_of(8 + 5 + data) + line.frame_gap() * 2
-        }
-    };
-    travel + REQUEST_ASSUMED + connection.quirks().pause_between_requests
 }
 
 fn subscription(connection: &OpcUaConnection) -> SubscriptionPlan {
@@ -305,7 +306,7 @@ fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Durat
         AlarmPlan {
             machine: machine.id.to_string(),
             alarm: alarm.id.to_string(),
-            tag: alarm.tag.to_string(),
+            tag: Expression::tags_of(alarm).iter().map(TagId::as_str).collect::<Vec<_>>().join(", "),
             latency_ms_max: whole_millis(latency),
             on_delay_ms: whole_millis(alarm.on_delay),
             budget_ms: whole_millis(budget),
@@ -316,21 +317,21 @@ fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Durat
 }
 
 fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, cycle: Duration) -> Duration {
-    let sensed = match &machine.connection {
+    match &machine.connection {
         Connection::Modbus(connection) => {
-            let position = machine.tags.iter().position(|t| t.definition.id == alarm.tag);
-            let reads = |b: &&PollBlock| b.tags.iter().any(|t| Some(t.as_usize()) == position);
-            let block = connection.blocks().iter().find(reads);
-            let (interval, own) = block
-                .map_or((Duration::ZERO, Duration::ZERO), |b| (b.poll_interval, request_time(connection, b)));
-            interval + cycle.saturating_sub(own) + connection.timeout()
+            // The slowest of the tags that decide it.
+            let deciding = Expression::tags_of(alarm);
+            let tags = (0..).map(TagIndex).zip(&machine.tags);
+            let tags = tags.filter(|(_, t)| deciding.contains(&t.definition.id));
+            tags.map(|(tag, _)| connection.alarm_latency(tag, cycle)).max().unwrap_or_default()
         }
-        Connection::OpcUa(connection) => connection.sampling_interval() + connection.publishing_interval(),
-    };
-    sensed + DECISION
+        Connection::OpcUa(connection) => connection.alarm_latency(),
+    }
 }
 
-fn volume(samples_per_second: f64, buffer_bytes_max: u64) -> Volume {
+fn volume(samples_per_second: f64, config: &AgentConfig) -> Volume {
+    let buffer_bytes_max = config.buffer.bytes_max;
+    let tags = config.machines.iter().flat_map(|m| &m.tags);
     let samples_per_day = samples_per_second * DAY_S;
     let bytes_per_day = samples_per_day * BYTES_PER_SAMPLE;
     Volume {
@@ -340,6 +341,7 @@ fn volume(samples_per_second: f64, buffer_bytes_max: u64) -> Volume {
         wire_bytes_per_day: bytes_per_day,
         buffer_bytes_max,
         buffer_days: number(buffer_bytes_max) / bytes_per_day.max(1.0),
+        tags_recorded_on_change: tags.filter(|t| t.report.is_some()).count(),
     }
 }
 

@@ -99,6 +99,16 @@ fn the_worst_case_of_an_alarm_is_poll_waiting_time_out_and_decision() {
 }
 
 #[test]
+fn a_rate_that_alarms_need_is_raised_and_said_and_the_alarm_is_in_time() {
+    let physics = computed(&[&PRESS.replace("poll_interval_ms = 200", "poll_interval_ms = 2000")]);
+    assert_eq!(physics.connections[0].requests[0].poll_interval_ms, 280);
+    assert_eq!(physics.alarms[0].latency_ms_max, 495);
+    let said = crate::tools::check::text(&physics);
+    assert!(said.contains("raised: press: oil acquired every 280 ms, not every 2000 ms"), "{said}");
+    assert!(computed(&[PRESS]).raised.is_empty());
+}
+
+#[test]
 fn a_late_alarm_is_a_warning_at_its_line_and_its_on_delay_does_not_count() {
     let physics = computed(&[LATHE]);
     assert_eq!((physics.alarms[0].latency_ms_max, physics.alarms[0].on_delay_ms), (910, 3_000));
@@ -112,6 +122,17 @@ fn samples_become_bytes_and_days() {
     assert!((volume.samples_per_second - 6.0).abs() < 1e-9);
     assert!((volume.disk_bytes_per_day - 6.0 * 86_400.0 * 2.5).abs() < 1e-3);
     assert!((volume.buffer_days - f64::from(100 << 20) / (6.0 * 86_400.0 * 2.5)).abs() < 1e-6);
+}
+
+#[test]
+fn with_tags_recorded_on_change_the_volume_is_called_an_upper_bound() {
+    let text = PRESS.replace("format = \"u32\"", "format = \"u32\"\nreport = { heartbeat_s = 30 }");
+    let physics = computed(&[&text]);
+    assert_eq!(physics.volume.tags_recorded_on_change, 1);
+    assert!((physics.volume.samples_per_second - 6.0).abs() < 1e-9, "what is read stays the same");
+    let said = crate::tools::check::text(&physics);
+    assert!(said.contains("upper bounds: 1 tags are recorded on change"), "{said}");
+    assert!(!crate::tools::check::text(&computed(&[PRESS])).contains("upper bounds"));
 }
 
 #[test]
@@ -173,7 +194,10 @@ fn f1_what_cannot_be_meant_is_refused_with_file_and_line() {
             unknown,
             "0.toml:5: modbus_tcp.time_out_ms = 200: this key is not known; did you mean \"timeout_ms\"?",
         ),
-        (word, "is not known; allowed are high_high, high, low, low_low; did you mean \"high\"?"),
+        (
+            word,
+            "is not known; allowed are high_high, high, low, low_low, deviation, rate_of_change, off_normal, stale, bad_quality, communication, expression; did you mean \"high\"?",
+        ),
     ] {
         let message = refused(&text);
         assert!(message.contains(expected), "{expected}\nis not in\n{message}");

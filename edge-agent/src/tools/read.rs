@@ -16,8 +16,8 @@ use crate::cli::ReadModbusArguments;
 /// What was read, and how it can be understood.
 #[derive(Debug, Serialize)]
 struct Registers {
-    host: String,
-    port: u16,
+    protocol: &'static str,
+    address: String,
     unit_id: u8,
     table: &'static str,
     registers: Vec<Register>,
@@ -57,16 +57,15 @@ pub(crate) fn modbus(arguments: &ReadModbusArguments) -> anyhow::Result<Found> {
 }
 
 async fn read(arguments: &ReadModbusArguments, expected: Option<Expected>) -> anyhow::Result<Registers> {
-    let (host, port) = (arguments.target.host.as_str(), arguments.target.port);
-    let mut probe = Probe::new(host, port, Duration::from_millis(arguments.timeout_ms));
+    let mut probe = Probe::new(arguments.target.address(), Duration::from_millis(arguments.timeout_ms));
     let table = RegisterTable::from(arguments.table);
     let start = arguments.register;
     let words = probe.read(arguments.unit, table, start, arguments.count).await?;
     let is_bits = table.is_bits();
     let wide = |formats| if is_bits { Vec::new() } else { wide(start, &words, formats) };
     Ok(Registers {
-        host: host.to_owned(),
-        port,
+        protocol: probe.address().protocol(),
+        address: probe.address().to_string(),
         unit_id: arguments.unit,
         table: table.name(),
         registers: (start..).zip(&words).map(|(address, word)| register(address, *word)).collect(),
@@ -100,7 +99,7 @@ fn wide(start: u16, words: &[u16], formats: [RegisterFormat; 3]) -> Vec<Wide> {
 }
 
 fn write(out: &mut dyn Write, paint: Paint, read: &Registers) -> std::io::Result<()> {
-    writeln!(out, "{}:{} unit {}, {}\n", read.host, read.port, read.unit_id, read.table)?;
+    writeln!(out, "{} unit {}, {}\n", read.address, read.unit_id, read.table)?;
     let mut table = Table::new(&[">address", "hex", ">u16", ">i16", "bits 15 to 0"]);
     for r in &read.registers {
         let cells = [r.address.into(), (&r.hex).into(), r.unsigned.into(), r.signed.into()];
@@ -156,11 +155,11 @@ fn write_matches(out: &mut dyn Write, paint: Paint, matches: &[Match]) -> std::i
 mod tests {
     use super::super::test_server::TestServer;
     use super::*;
-    use crate::cli::{ModbusTarget, TableName};
+    use crate::cli::modbus::{ModbusTarget, TableName};
 
     fn arguments(server: &TestServer) -> ReadModbusArguments {
         ReadModbusArguments {
-            target: ModbusTarget { host: "127.0.0.1".to_owned(), port: server.port },
+            target: ModbusTarget::local(server.port),
             unit: 1,
             register: 10,
             count: 4,

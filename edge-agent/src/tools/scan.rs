@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::table::{Cell, Paint, Table, Tone};
-use super::{Found, Output, print, runtime};
+use super::{Found, Output, print, runtime, until_ctrl_c};
 use crate::cli::ScanModbusArguments;
 
 /// Requests whose time is taken, for each unit.
@@ -27,8 +27,8 @@ const CONNECT_FAILURES_MAX: usize = 3;
 
 #[derive(Debug, Serialize)]
 struct Scan {
-    host: String,
-    port: u16,
+    protocol: &'static str,
+    address: String,
     /// How many unit ids were asked.
     asked: usize,
     /// Why not all of them were.
@@ -70,16 +70,8 @@ struct Histogram {
 }
 
 pub(crate) fn modbus(arguments: &ScanModbusArguments) -> anyhow::Result<Found> {
-    let scan = runtime()?.block_on(async {
-        let stop = CancellationToken::new();
-        let pressed = stop.clone();
-        tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                pressed.cancel();
-            }
-        });
-        scan(arguments, &progress(arguments.units.0.len()), &stop).await
-    })?;
+    let scan = runtime()?
+        .block_on(async { scan(arguments, &progress(arguments.units.0.len()), &until_ctrl_c()).await })?;
     print(Output::json(arguments.json), &scan, write)?;
     Ok(if scan.units.is_empty() { Found::Nothing } else { Found::Something })
 }
@@ -99,11 +91,10 @@ async fn scan(
     bar: &ProgressBar,
     stop: &CancellationToken,
 ) -> Result<Scan, ProbeError> {
-    let (host, port) = (arguments.target.host.clone(), arguments.target.port);
-    let mut probe = Probe::new(&host, port, Duration::from_millis(arguments.timeout_ms));
+    let mut probe = Probe::new(arguments.target.address(), Duration::from_millis(arguments.timeout_ms));
     let mut scan = Scan {
-        host,
-        port,
+        protocol: probe.address().protocol(),
+        address: probe.address().to_string(),
         asked: 0,
         ended_early: None,
         units: Vec::new(),
@@ -123,12 +114,12 @@ async fn scan(
 async fn walk(scan: &mut Scan, probe: &mut Probe, units: &[u8], bar: &ProgressBar) -> Result<(), ProbeError> {
     let mut failures = 0;
     for unit in units {
-        let outcome = probe.read(*unit, RegisterTable::HoldingRegister, 0, 1).await;
+        let outcome = probe.knock(*unit).await;
         scan.asked += 1;
         bar.inc(1);
-        failures = if matches!(outcome, Err(ProbeError::Connect { .. })) { failures + 1 } else { 0 };
+        failures = if outcome.as_ref().is_err_and(ProbeError::is_unreachable) { failures + 1 } else { 0 };
         match outcome {
-            Err(error @ ProbeError::Connect { .. }) if scan.asked == 1 => return Err(error),
+            Err(error) if error.is_unreachable() && scan.asked == 1 => return Err(error),
             Err(error) if failures == CONNECT_FAILURES_MAX => {
                 scan.ended_early = Some(error.to_string());
                 return Ok(());
@@ -144,6 +135,7 @@ async fn walk(scan: &mut Scan, probe: &mut Probe, units: &[u8], bar: &ProgressBa
             }
             Err(
                 ProbeError::Connect { .. }
+                | ProbeError::Open { .. }
                 | ProbeError::Timeout { .. }
                 | ProbeError::Transport { .. }
                 | ProbeError::Answer { .. },
@@ -228,11 +220,7 @@ impl Histogram {
 fn hints(scan: &Scan) -> Vec<String> {
     let mut hints = Vec::new();
     if scan.units.is_empty() {
-        hints.push(
-            "no unit answered: try a longer --timeout-ms, unit ids 0 and 255, and check that this port speaks \
-             Modbus TCP"
-                .to_owned(),
-        );
+        hints.push(format!("no unit answered: try a longer --timeout-ms, {}", silence(scan.protocol)));
     }
     if scan.units.len() > 1 && scan.units.len() == scan.asked {
         hints.push("every unit id answered: this machine ignores the unit id; configure 1 or 255".to_owned());
@@ -247,9 +235,21 @@ fn hints(scan: &Scan) -> Vec<String> {
     hints
 }
 
+fn silence(protocol: &str) -> &'static str {
+    match protocol {
+        "modbus-rtu" => {
+            "check that A and B are not swapped, and find bit rate and parity with `edge-agent scan serial`"
+        }
+        "modbus-rtu-over-tcp" => {
+            "check bit rate and parity in the device server, and whether it speaks Modbus TCP instead"
+        }
+        _ => "unit ids 0 and 255, and check that this port speaks Modbus TCP (else --rtu-over-tcp)",
+    }
+}
+
 fn write(out: &mut dyn Write, paint: Paint, scan: &Scan) -> std::io::Result<()> {
     let found = format!("{} of {} unit ids answered", scan.units.len(), scan.asked);
-    writeln!(out, "{}:{}: {found}", scan.host, scan.port)?;
+    writeln!(out, "{}: {found}", scan.address)?;
     if let Some(reason) = &scan.ended_early {
         writeln!(out, "{} {reason}", paint.text(Tone::Warning, "ended early:"))?;
     }
@@ -291,11 +291,11 @@ fn units(units: &[Unit]) -> Table {
 mod tests {
     use super::super::test_server::TestServer;
     use super::*;
-    use crate::cli::{ModbusTarget, UnitIds};
+    use crate::cli::modbus::{ModbusTarget, UnitIds};
 
     fn arguments(port: u16, units: impl IntoIterator<Item = u8>) -> ScanModbusArguments {
         ScanModbusArguments {
-            target: ModbusTarget { host: "127.0.0.1".to_owned(), port },
+            target: ModbusTarget::local(port),
             units: UnitIds(units.into_iter().collect()),
             timeout_ms: 100,
             json: false,

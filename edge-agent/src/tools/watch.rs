@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use super::table::{Cell, Paint, Table, Tone};
 use super::{Found, local, runtime};
 use crate::cli::WatchArguments;
-use crate::view::{Class, MachineView, age, shown};
+use crate::view::{Class, MachineView, age};
 
 /// Cursor to the upper left corner, and nothing below it.
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -86,7 +86,7 @@ fn write(out: &mut dyn Write, paint: Paint, machines: &[MachineView]) -> std::io
             table.row([
                 Cell::from(&machine.id),
                 (&tag.id).into(),
-                shown(&tag.value).into(),
+                tag.shown().into(),
                 (&tag.unit).into(),
                 Cell::toned(tone, &tag.quality),
                 age(tag.age_ms).into(),
@@ -101,7 +101,23 @@ fn write(out: &mut dyn Write, paint: Paint, machines: &[MachineView]) -> std::io
         let head = paint.text(Tone::Bad, "alarm:");
         writeln!(out, "{head} {} {} ({}): {}", machine.id, alarm.id, alarm.priority, alarm.message)?;
     }
+    write_remarks(out, paint, machines)?;
     out.flush()
+}
+
+fn write_remarks(out: &mut dyn Write, paint: Paint, machines: &[MachineView]) -> std::io::Result<()> {
+    let mut told: Vec<&str> = Vec::new();
+    for (bus, load) in machines.iter().filter_map(|m| Some((m.bus.as_deref()?, m.bus_load?))) {
+        if !told.contains(&bus) {
+            told.push(bus);
+            writeln!(out, "bus {bus}: taken for {:.1} % of the last {:.0} s", load.percent, load.interval_s)?;
+        }
+    }
+    for machine in machines.iter().filter(|m| m.doubtful_source_times > 0) {
+        let (head, count) = (paint.text(Tone::Warning, "clock:"), machine.doubtful_source_times);
+        writeln!(out, "{head} {}: {count} values with a doubtful source time", machine.id)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -110,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::board::tests::{sample, transition};
-    use crate::status::tests::{observed, served};
+    use crate::status::tests::{observed, observed_bus, served};
 
     #[tokio::test]
     async fn values_alarms_and_lost_links_of_a_running_agent_are_shown() {
@@ -125,6 +141,17 @@ mod tests {
         assert!(text.contains("lathe-1  speed     90  rpm   Good"), "{text}");
         assert!(text.contains("no link: lathe-1: not connected yet"), "{text}");
         assert!(text.contains("alarm: lathe-1 fast (medium): Too fast"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn buses_and_wrong_clocks_are_told_below_the_table() {
+        let machines = look(served(observed_bus()).await, None).await.expect("the agent answers");
+        let mut out = Vec::new();
+        write(&mut out, Paint::Plain, &machines).expect("memory");
+        let text = String::from_utf8(out).expect("text");
+        assert_eq!(text.matches("bus /dev/ttyUSB0: taken for").count(), 1, "{text}");
+        assert!(text.contains("clock: lathe-1: 7 values with a doubtful source time"), "{text}");
+        assert!(text.contains("running (1)"), "{text}");
     }
 
     #[tokio::test]

@@ -1,19 +1,29 @@
-//! Debian packages that the tests need.
+//! Debian packages that the tests and benches need.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::step::{run, say};
 
-/// Packages and the file whose presence shows that they are installed.
-const PACKAGES: [(&str, &str); 1] = [("chromium", "/usr/bin/chromium")];
+/// A package, and a command that succeeds where it is installed.
+type Package = (&'static str, &'static [&'static str]);
+
+/// For the Rust tests: the interop tests run servers written in Python.
+pub(crate) const FOR_RUST: &[Package] =
+    &[("python3", &["python3", "--version"]), ("python3-venv", &["python3", "-c", "import ensurepip, venv"])];
+
+/// For the browser tests.
+pub(crate) const FOR_BROWSER: &[Package] = &[("chromium", &["test", "-e", "/usr/bin/chromium"])];
+
+/// For the benches: the C client that ours is measured against.
+pub(crate) const FOR_BENCHES: &[Package] =
+    &[("libmodbus-dev", &["test", "-e", "/usr/include/modbus/modbus.h"]), ("gcc", &["cc", "--version"])];
 
 /// Installs what is missing; says which.
-pub(crate) fn install_missing() -> Result<()> {
+pub(crate) fn install_missing(packages: &[Package]) -> Result<()> {
     let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, file)| !Path::new(file).exists()).map(|(package, _)| *package).collect();
+        packages.iter().filter(|(_, probe)| !succeeds(probe)).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -24,6 +34,11 @@ pub(crate) fn install_missing() -> Result<()> {
         .args(["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"])
         .args(missing);
     run("installing packages", &mut install)
+}
+
+fn succeeds(probe: &[&str]) -> bool {
+    let [program, arguments @ ..] = probe else { return false };
+    Command::new(program).args(arguments).output().is_ok_and(|out| out.status.success())
 }
 
 /// `apt-get`, through sudo when this is not root.

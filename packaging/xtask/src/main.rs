@@ -4,6 +4,7 @@
 mod dashboard;
 mod debian;
 mod demo;
+mod interop;
 mod step;
 mod test;
 
@@ -22,10 +23,15 @@ struct Cli {
 enum Command {
     /// Run three simulated plants, their agents, the backend and the dashboard.
     Demo(demo::Arguments),
-    /// Run all tests: Rust, dashboard, browser. Installs missing Debian packages first.
+    /// Run all tests: Rust, dashboard, browser. Installs missing Debian packages, and Python packages into
+    /// target/, first.
     Test(test::Arguments),
     /// Build the dashboard, if its sources changed.
     Dashboard,
+    /// Install what the Rust tests need beside Rust, for whoever runs `cargo nextest` alone.
+    TestSetup,
+    /// Install what the benches of `tests/benches` need beside Rust.
+    BenchSetup,
     /// Measure line coverage of the Rust code with cargo-llvm-cov, which must be installed.
     Coverage,
 }
@@ -35,6 +41,8 @@ fn main() -> Result<()> {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Dashboard => dashboard::build(dashboard::Missing::Fail),
+        Command::TestSetup => test::setup(),
+        Command::BenchSetup => debian::install_missing(debian::FOR_BENCHES),
         Command::Coverage => test::coverage(),
     }
 }

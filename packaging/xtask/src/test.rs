@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::dashboard::{self, Missing, npm};
 use crate::debian;
+use crate::interop;
 use crate::step::{self, cargo, root, say};
 
 /// What to run.
@@ -19,8 +20,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup()?;
     if !arguments.rust_only {
-        debian::install_missing()?;
+        debian::install_missing(debian::FOR_BROWSER)?;
         dashboard::build(Missing::Fail)?;
     }
     step::run("checking the formatting", cargo().args(["fmt", "--all", "--check"]))?;
@@ -40,6 +42,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     say("all tests passed");
     Ok(())
+}
+
+/// What the Rust tests need beside Rust.
+pub(crate) fn setup() -> Result<()> {
+    debian::install_missing(debian::FOR_RUST)?;
+    interop::install()
 }
 
 /// nextest where it is installed, else cargo's own runner.
@@ -127,6 +135,7 @@ impl Drop for Demo {
 
 /// Line coverage of the Rust code, the programs that the end-to-end tests start included.
 pub(crate) fn coverage() -> Result<()> {
+    setup()?;
     dashboard::build(Missing::Tolerate)?;
     let environment = coverage_environment()?;
     let instrumented = || {

@@ -40,22 +40,74 @@ fn golden_samples() -> BatchBody {
     )
 }
 
+/// As the first release made them.
 fn golden_transition() -> BatchBody {
-    BatchBody::Transitions(vec![AlarmTransition {
+    BatchBody::Transitions(vec![raised()])
+}
+
+fn raised() -> AlarmTransition {
+    AlarmTransition {
         machine: MachineId::new("press-1").expect("valid"),
         alarm: AlarmId::new("oil_hot").expect("valid"),
-        tag: TagId::new("oil_temperature").expect("valid"),
+        tag: Some(TagId::new("oil_temperature").expect("valid")),
         occurrence: 3,
         from: AlarmState::Normal,
         to: AlarmState::Unacknowledged,
         cause: TransitionCause::Raised,
         priority: AlarmPriority::High,
-        value: Value::Float(81.5),
-        limit: 80.0,
+        value: Some(Value::Float(81.5)),
+        limit: Some(80.0),
+        deadband: 0.0,
         value_at: Timestamp::from_micros(1_790_000_000_000_000),
         decided_at: Timestamp::from_micros(1_790_000_000_000_120),
         message: "Oil too hot".into(),
-    }])
+        first_out: false,
+        flags: AlarmFlags::of_state(AlarmState::Unacknowledged),
+        operation: None,
+    }
+}
+
+/// One after the other every flag, with and without a tag, a value, a limit and a person.
+fn golden_transitions() -> BatchBody {
+    let shelved = AlarmTransition {
+        from: AlarmState::Unacknowledged,
+        to: AlarmState::Shelved,
+        cause: TransitionCause::Shelved,
+        value: None,
+        flags: AlarmFlags {
+            shelved_until: Some(Timestamp::from_micros(1_790_003_600_000_000)),
+            ..raised().flags
+        },
+        operation: Some(OperatorAction {
+            command: CommandId::new("c-17").expect("valid"),
+            actor: "ada".into(),
+            comment: "sensor is being changed".into(),
+        }),
+        ..raised()
+    };
+    let returned = AlarmTransition {
+        tag: None,
+        from: AlarmState::Unacknowledged,
+        to: AlarmState::LatchedUnacknowledged,
+        cause: TransitionCause::ReturnedToNormal,
+        limit: None,
+        flags: AlarmFlags::of_state(AlarmState::LatchedUnacknowledged),
+        ..raised()
+    };
+    let out = AlarmTransition {
+        from: AlarmState::SuppressedByDesign,
+        to: AlarmState::OutOfService,
+        cause: TransitionCause::TakenOutOfService,
+        flags: AlarmFlags {
+            suppressed: true,
+            out_of_service: true,
+            review_at: Some(Timestamp::from_micros(1_790_090_000_000_000)),
+            ..AlarmFlags::NORMAL
+        },
+        ..shelved.clone()
+    };
+    let first = AlarmTransition { first_out: true, deadband: 2.5, limit: Some(0.0), ..raised() };
+    BatchBody::Transitions(vec![first, shelved, returned, out])
 }
 
 fn golden_gap() -> BatchBody {
@@ -89,7 +141,7 @@ fn encode(body: &BatchBody) -> Vec<u8> {
 
 #[test]
 fn every_kind_of_body_comes_back() {
-    for body in [golden_samples(), golden_transition(), golden_gap()] {
+    for body in [golden_samples(), golden_transition(), golden_transitions(), golden_gap()] {
         let batch = Batch::decode(&encode(&body)).expect("own encoding");
         assert_eq!(batch.body, body);
         assert_eq!(batch.header.sequence.as_u64(), 7);
@@ -102,9 +154,12 @@ fn every_kind_of_body_comes_back() {
 #[test]
 fn golden_files_of_schema_1_are_read() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1");
-    for (name, body) in
-        [("samples", golden_samples()), ("transition", golden_transition()), ("gap", golden_gap())]
-    {
+    for (name, body) in [
+        ("samples", golden_samples()),
+        ("transition", golden_transition()),
+        ("transition-2", golden_transitions()),
+        ("gap", golden_gap()),
+    ] {
         let path = folder.join(format!("{name}.bin"));
         if std::env::var_os("UPDATE_FIXTURES").is_some() && !path.exists() {
             std::fs::create_dir_all(&folder).expect("writable");
@@ -175,8 +230,29 @@ fn corrupt_messages() -> Vec<(&'static str, Vec<u8>)> {
         ("checksum-sequence_flipped", changed(&|b| b[16] ^= 1)),
         ("field-no_such_stream", resealed(changed(&|b| b[2] = 99))),
         ("field-count_is_a_lie", resealed(changed(&|b| b[40] ^= 1))),
+        ("field-flags_of_another_state", transitions_with(&|t| t.flags = Some(0))),
+        ("field-flags_not_known", transitions_with(&|t| t.flags = Some(3 | 1 << 9))),
+        ("field-state_not_known", transitions_with(&|t| t.to = "BROKEN".into())),
+        (
+            "too_large-actor",
+            transitions_with(&|t| {
+                let (command, comment) = ("c".to_owned(), String::new());
+                t.operation = Some(wire::Operation { command, actor: "x".repeat(129), comment });
+            }),
+        ),
         ("compression-frame_cut", resealed(changed(&|b| b.truncate(60)))),
     ]
+}
+
+/// A batch of one transition that no sender writes.
+fn transitions_with(change: &dyn Fn(&mut wire::Transition)) -> Vec<u8> {
+    let mut transition = crate::journal::to_wire(&raised());
+    change(&mut transition);
+    let body = wire::Body { transitions: vec![transition], ..wire::Body::default() };
+    let mut bytes = encode(&golden_transition());
+    bytes.truncate(HEADER_BYTES);
+    bytes.extend(zstd::bulk::compress(&prost::Message::encode_to_vec(&body), 3).expect("compresses"));
+    resealed(bytes)
 }
 
 /// With the length and the checksum of what it carries now.
@@ -224,11 +300,56 @@ fn control_messages_come_back() {
             up: false,
             reason: "refused".into(),
         }],
+        transitions: vec![raised()],
     };
     assert_eq!(Live::decode(&live.encode()), Ok(live));
 }
 
+/// Every kind of alarm, and each of the rest once.
+fn alarms() -> Vec<AlarmDefinition> {
+    let tag = || TagId::new("oil_temperature").expect("valid");
+    let limit = |kind| AlarmCondition::Limit { tag: tag(), kind, limit: 80.0, deadband: 2.0 };
+    let deviation = |from| AlarmCondition::Deviation { tag: tag(), from, limit: 5.0, deadband: 1.0 };
+    let off_normal = |normal| AlarmCondition::OffNormal { tag: tag(), normal };
+    let window = Duration::from_millis(1_500);
+    let conditions = [
+        limit(LimitKind::HighHigh),
+        limit(LimitKind::Low),
+        deviation(Setpoint::Fixed(-0.5)),
+        deviation(Setpoint::Tag(TagId::new("pressure").expect("valid"))),
+        AlarmCondition::RateOfChange { tag: tag(), limit_per_second: 0.5, over: window, deadband: 0.1 },
+        off_normal(NormalState::Values(vec![Value::Int(0), Value::Text("idle".into()), Value::Bool(true)])),
+        off_normal(NormalState::Bit { number: 63, set: true }),
+        AlarmCondition::Stale { tag: tag(), after: window },
+        AlarmCondition::BadQuality { tag: tag() },
+        AlarmCondition::Communication,
+        AlarmCondition::Expression { text: "oil_temperature > 3 and not pressure".into() },
+    ];
+    let define = |(n, condition)| {
+        let id = AlarmId::new(&format!("alarm-{n}")).expect("valid");
+        AlarmDefinition::new(id, condition, AlarmPriority::High, "Oil too hot")
+    };
+    let mut alarms: Vec<_> = (0..).zip(conditions).map(define).collect();
+    alarms[0].on_delay = Duration::from_millis(500);
+    alarms[1].acknowledge = AcknowledgeClass::Required;
+    alarms[2].latching = true;
+    alarms[3].re_alarm = Some(Duration::from_secs(900));
+    alarms[4].group = Some("hydraulics".into());
+    alarms[5].suppress_while = Some("pressure < 1".into());
+    alarms[6].shelve_max = Duration::from_secs(60);
+    alarms
+}
+
+/// As the first release made it.
 fn catalogue() -> Catalogue {
+    let tag = TagId::new("oil_temperature").expect("valid");
+    let condition = AlarmCondition::Limit { tag, kind: LimitKind::High, limit: 80.0, deadband: 2.0 };
+    let id = AlarmId::new("oil_hot").expect("valid");
+    let alarm = AlarmDefinition::new(id, condition, AlarmPriority::High, "Oil too hot");
+    catalogue_with(vec![AlarmDefinition { on_delay: Duration::from_millis(500), ..alarm }])
+}
+
+fn catalogue_with(alarms: Vec<AlarmDefinition>) -> Catalogue {
     let tag = |series, id: &str| CatalogueTag {
         series: SeriesId(series),
         definition: TagDefinition {
@@ -236,9 +357,14 @@ fn catalogue() -> Catalogue {
             name: id.to_owned(),
             unit: "Cel".into(),
             data_type: DataType::Float,
+            enumeration: Enumeration::default(),
         },
         role: TagRole::Headline,
     };
+    let names = [(0, "stopped"), (1, "running"), (-7, "gestört")].map(|(n, name)| (n, name.to_owned()));
+    let mut state = tag(2, "state");
+    state.definition.data_type = DataType::Int;
+    state.definition.enumeration = Enumeration::new(names).expect("valid");
     Catalogue {
         epoch: Epoch::from_u64(1),
         machines: vec![CatalogueMachine {
@@ -246,20 +372,35 @@ fn catalogue() -> Catalogue {
             name: "Press 1".into(),
             kind: "hydraulic-press".into(),
             protocol: "modbus-tcp".into(),
-            tags: vec![tag(1, "oil_temperature"), tag(2, "pressure")],
-            alarms: vec![AlarmDefinition {
-                id: AlarmId::new("oil_hot").expect("valid"),
-                tag: TagId::new("oil_temperature").expect("valid"),
-                kind: AlarmKind::High,
-                limit: 80.0,
-                deadband: 2.0,
-                on_delay: Duration::from_millis(500),
-                off_delay: Duration::ZERO,
-                priority: AlarmPriority::High,
-                message: "Oil too hot".into(),
-            }],
+            tags: vec![tag(1, "oil_temperature"), state],
+            alarms,
         }],
     }
+}
+
+/// `UPDATE_FIXTURES=1` writes what is missing.
+#[test]
+fn golden_catalogues_are_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1");
+    for (name, catalogue) in [("catalogue", catalogue()), ("catalogue-2", catalogue_with(alarms()))] {
+        let path = folder.join(format!("{name}.bin"));
+        if std::env::var_os("UPDATE_FIXTURES").is_some() && !path.exists() {
+            std::fs::write(&path, catalogue.encode()).expect("writable");
+        }
+        let bytes = std::fs::read(&path).expect("the fixture is part of the repository");
+        assert_eq!(Catalogue::decode(&bytes), Ok(catalogue), "{name}");
+    }
+}
+
+#[test]
+fn a_number_with_two_names_is_refused() {
+    let mut wire = crate::wire::Tag { id: "state".into(), data_type: "int".into(), ..Default::default() };
+    let name = |number| crate::wire::EnumerationName { number, name: "x".into() };
+    wire.enumeration = vec![name(1), name(2), name(1)];
+    let machine = crate::wire::Machine { id: "m".into(), tags: vec![wire], ..Default::default() };
+    let catalogue = crate::wire::Catalogue { epoch: 1, machines: vec![machine] };
+    let error = Catalogue::decode(&crate::container::seal_compressed(&catalogue)).expect_err("refused");
+    assert!(error.to_string().contains("1 has two names"), "{error}");
 }
 
 #[test]

@@ -52,6 +52,10 @@ struct Run {
     /// JSON file written, whole, once everything listens: all addresses. Removed at a clean stop.
     #[arg(long, value_name = "FILE")]
     state_file: Option<PathBuf>,
+    /// Folder in which keys and certificates of protected OPC UA servers are kept for the next start; without it they
+    /// are made anew, which takes seconds, and removed at a clean stop.
+    #[arg(long, value_name = "DIR")]
+    key_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -96,7 +100,10 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     arguments.state_file.as_deref().map_or(Ok(()), remove_stale)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let plant = Plant::start(config).await?;
+    let plant = match &arguments.key_dir {
+        Some(folder) => Plant::start_in(config, folder).await?,
+        None => Plant::start(config).await?,
+    };
     let control = plant.serve_control(arguments.control).await?;
     if let Some(path) = &arguments.state_file {
         plant.state(control).write(path)?;

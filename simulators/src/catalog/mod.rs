@@ -230,7 +230,7 @@ pub fn tags(kind: Kind, protocol: Protocol) -> Vec<TagSpec> {
 fn proofs(spec: &KindSpec, protocol: Protocol) -> [TagSpec; 2] {
     let counter = Encoding::U32 { decimals: 0 };
     match protocol {
-        Protocol::ModbusTcp => [
+        Protocol::ModbusTcp | Protocol::ModbusRtuOverTcp | Protocol::ModbusRtu => [
             TagSpec::plain("scan_count", "Scan count", Signal::ReadCount, counter),
             TagSpec::plain("fast_count", "Fast scan count", Signal::ReadCount, counter),
         ],

@@ -1,9 +1,13 @@
+use tokio::time::timeout;
+
 use super::*;
+use crate::line::Place;
 
 fn machine(protocol: Protocol) -> Machine {
-    let config =
-        MachineConfig { id: "m-1".into(), kind: Kind::CncMill, protocol, port: 0, opcua: Default::default() };
-    Machine::new(&config, 42, "127.0.0.1:0".parse().unwrap(), Arc::default())
+    let config = MachineConfig::new("m-1", Kind::CncMill, protocol);
+    let place = Place::Tcp("127.0.0.1:0".parse().unwrap());
+    let line = Arc::new(Line::new("m-1", protocol, place, false, Mode::Healthy));
+    Machine::new(&config, 42, line, Arc::default())
 }
 
 fn tag<'a>(detail: &'a MachineDetail, id: &str) -> &'a TagReport {

@@ -1,6 +1,7 @@
 //! The register map: where the 20 tags of a Modbus machine lie.
 //!
-//! All tags are holding registers (function code 3), zero-based PDU addresses, big-endian within a register:
+//! Zero-based PDU addresses, big-endian within a register. Holding and input registers show the same map; coils and
+//! discrete inputs 0, 1 and 2 are the three bools:
 //!
 //! ```text
 //! 0, 1      the two alarm-carrying analogs, one register each     \ fast block: 4 registers,
@@ -79,6 +80,66 @@ impl RegisterMap {
         self.low_word_first
     }
 
+    /// Number of coils and of discrete inputs: the bools.
+    pub(crate) fn bits_length(&self) -> u16 {
+        self.bools().count() as u16
+    }
+
+    /// The bools in the order of their bits.
+    fn bools(&self) -> impl Iterator<Item = usize> {
+        (0..self.placements.len()).filter(|&tag| self.placements[tag].bit.is_some())
+    }
+
+    /// The bools with a bit in `[start, start + quantity)`.
+    pub(crate) fn covered_bits(&self, start: u16, quantity: u16) -> Vec<usize> {
+        self.bools().skip(usize::from(start)).take(usize::from(quantity)).collect()
+    }
+
+    /// The tags and values that a write of these registers means; none if it cuts a value in half or hits a register
+    /// that belongs to no tag.
+    pub(crate) fn written(&self, start: u16, registers: &[u16]) -> Option<Vec<(usize, Value)>> {
+        let end = start.checked_add(u16::try_from(registers.len()).ok()?)?;
+        let mut written = Vec::new();
+        let mut owned = vec![false; registers.len()];
+        for (tag, place) in self.placements.iter().enumerate() {
+            let place_end = place.address + place.registers;
+            if place_end <= start || end <= place.address {
+                continue;
+            }
+            if place.address < start || end < place_end {
+                return None;
+            }
+            let own = usize::from(place.address - start)..usize::from(place_end - start);
+            owned[own.clone()].fill(true);
+            written.push((tag, self.read(&registers[own], *place, self.encodings[tag])?));
+        }
+        owned.iter().all(|owned| *owned).then_some(written)
+    }
+
+    fn read(&self, registers: &[u16], place: Placement, encoding: Encoding) -> Option<Value> {
+        let scaled = |raw: i64, decimals: u8| match decimals {
+            0 => Value::Int(raw),
+            decimals => Value::Float(raw as f64 / power_of_ten(decimals)),
+        };
+        Some(match encoding {
+            Encoding::Bit => Value::Bool((registers[0] >> place.bit.unwrap_or(0)) & 1 == 1),
+            Encoding::Text => Value::Text(read_text(registers)?),
+            Encoding::U16 { decimals } => scaled(i64::from(registers[0]), decimals),
+            Encoding::I16 { decimals } => scaled(i64::from(registers[0].cast_signed()), decimals),
+            Encoding::U32 { decimals } => scaled(i64::from(self.read_pair(registers)), decimals),
+            Encoding::I32 { decimals } => {
+                scaled(i64::from(self.read_pair(registers).cast_signed()), decimals)
+            }
+            Encoding::F32 { .. } => Value::Float(f64::from(f32::from_bits(self.read_pair(registers)))),
+        })
+    }
+
+    fn read_pair(&self, registers: &[u16]) -> u32 {
+        let [high, low] =
+            if self.low_word_first { [registers[1], registers[0]] } else { [registers[0], registers[1]] };
+        (u32::from(high) << 16) | u32::from(low)
+    }
+
     /// The tags that lie wholly inside `[start, start + quantity)`.
     pub(crate) fn covered(&self, start: u16, quantity: u16) -> Vec<usize> {
         let end = start + quantity;
@@ -131,6 +192,13 @@ fn write_text(registers: &mut [u16], text: &str) {
     for register in &mut registers[..usize::from(TEXT_REGISTERS)] {
         *register = u16::from_be_bytes([bytes.next().unwrap_or(0), bytes.next().unwrap_or(0)]);
     }
+}
+
+/// A text up to its first NUL, if it is ASCII.
+fn read_text(registers: &[u16]) -> Option<String> {
+    let bytes = registers.iter().flat_map(|register| register.to_be_bytes());
+    let text = bytes.take_while(|byte| *byte != 0).collect();
+    String::from_utf8(text).ok().filter(|text| text.is_ascii())
 }
 
 /// Next free address of each block while the map is laid out.
@@ -250,6 +318,31 @@ mod tests {
         assert_eq!(registers[22], 0b101);
         let vibration = usize::from(RegisterMap::of(kind).placements()[index(kind, "vibration")].address);
         assert_eq!(registers[vibration..vibration + 2], [0x3fc0, 0]);
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        for kind in Kind::ALL {
+            let (map, tags) = (RegisterMap::of(kind), tags(kind, Protocol::ModbusTcp));
+            let process = Process::new(42, "m-1");
+            let values: Vec<_> = tags.iter().map(|tag| process.value(tag, 77)).collect();
+            let registers = map.registers(&values);
+            let written = map.written(SLOW_BLOCK, &registers[usize::from(SLOW_BLOCK)..]).unwrap();
+            assert_eq!(written.len(), 17, "{kind}");
+            for (tag, value) in written {
+                assert_eq!(value, values[tag], "{kind} {}", tags[tag].id);
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_of_half_a_value_or_of_a_reserved_register_means_nothing() {
+        let map = RegisterMap::of(Kind::CncMill);
+        assert_eq!(map.written(11, &[0]), None);
+        assert_eq!(map.written(13, &[0, 0x4100]), None);
+        assert_eq!(map.written(3, &[0, 0]), None);
+        assert_eq!(map.written(4, &[0]), None);
+        assert_eq!(map.written(10, &[1]).unwrap().len(), 1);
     }
 
     #[test]

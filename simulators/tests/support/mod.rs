@@ -16,10 +16,18 @@ pub async fn plant_of(kind: Kind, protocol: Protocol) -> Plant {
 
 /// A plant of one machine `m-1` whose OPC UA server has options.
 pub async fn plant_with(kind: Kind, protocol: Protocol, opcua: UaOptions) -> Plant {
-    let machine = MachineConfig { id: "m-1".into(), kind, protocol, port: 0, opcua };
+    let machine = MachineConfig { opcua, ..MachineConfig::new("m-1", kind, protocol) };
     let host = "127.0.0.1".parse().unwrap();
-    let config = PlantConfig { name: "Test".into(), seed: 42, host, machines: vec![machine] };
+    let config =
+        PlantConfig { name: "Test".into(), seed: 42, host, lines: Vec::new(), machines: vec![machine] };
     Plant::start(config).await.expect("a machine on a free port starts")
+}
+
+/// A plant from the blocks of a plant file.
+pub async fn plant_from(blocks: &str) -> Plant {
+    let text = format!("version = 1\nname = \"Test\"\nseed = 42\n{blocks}");
+    let config = PlantConfig::parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    Plant::start(config).await.expect("the plant starts")
 }
 
 /// Waits until the condition holds.

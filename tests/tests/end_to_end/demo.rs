@@ -1,9 +1,11 @@
 //! The demo keeps its word: books from independent counts, every injected alarm heard in time.
 
 use anyhow::{Context, Result};
-use factory_tests::factory::Programs;
+use factory_tests::factory::{Backend, Plant, PlantOptions, Programs};
 use factory_tests::process::output;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::{any_port, small_plant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_demo_of_one_plant_loses_nothing_and_hears_every_alarm() -> Result<()> {
@@ -36,5 +38,22 @@ async fn a_short_demo_of_one_plant_loses_nothing_and_hears_every_alarm() -> Resu
             "{figure} of {books:#}"
         );
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_of_the_demo_passes_check_without_a_warning() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let programs = Programs::beside_this_one()?;
+    let backend = Backend::start(&programs, &folder.path().join("backend"), any_port(), any_port()).await?;
+    // The simulator's own example, as each plant of the demo has it.
+    let options = PlantOptions { plant_file: None, ..small_plant() };
+    let plant = Plant::start(&programs, &backend, folder.path(), &options).await?;
+    let config = plant.config();
+    let check = ["check", "--json", "--config", config.to_str().context("text")?];
+    let physics: Value = serde_json::from_slice(&output(&programs.edge_agent, &check).await?)?;
+    assert_eq!(physics["machines"].as_array().map(Vec::len), Some(15), "{physics:#}");
+    assert!(physics["alarms"].as_array().is_some_and(|alarms| alarms.len() >= 15), "{physics:#}");
+    assert_eq!(physics["findings"], json!([]));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! End to end: real processes, real protocols, real faults.
 
+mod alarm_commands;
 mod bad_input;
 mod demo;
 mod faults;

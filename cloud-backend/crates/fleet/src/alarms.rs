@@ -47,21 +47,23 @@ pub struct AlarmKey {
 pub struct AlarmRow {
     /// Which.
     pub key: AlarmKey,
-    /// The tag that was watched.
-    pub tag: TagId,
+    /// The tag that was watched; none where there is no single one.
+    pub tag: Option<TagId>,
     /// The state after the last transition known.
     pub state: AlarmState,
-    /// Whether it is active now. An occurrence of an epoch that the gateway has left is not: its state
-    /// went with the store file of the gateway.
+    /// Whether people are shown it now ([`AlarmState::is_annunciated`]): it is active, held, or waits for
+    /// somebody. An occurrence that a later one of the same alarm has followed is not, nor is one of an
+    /// epoch that the gateway has left: its state went with the store file of the gateway.
     pub active: bool,
     /// How soon a person must act.
     pub priority: AlarmPriority,
     /// What a person reads.
     pub message: String,
-    /// The limit.
-    pub limit: f64,
-    /// The value that raised it, or of the first transition known when that one is missing.
-    pub value: Value,
+    /// The limit, where there is one.
+    pub limit: Option<f64>,
+    /// The value that raised it, or of the first transition known when that one is missing; none where
+    /// no value did.
+    pub value: Option<Value>,
     /// When the gateway decided that it was raised; of the first transition known when that one is
     /// missing.
     pub raised_at: Timestamp,
@@ -93,7 +95,7 @@ impl AlarmRow {
             },
             tag: transition.tag.clone(),
             state: transition.to,
-            active: transition.to.is_active(),
+            active: transition.to.is_annunciated(),
             priority: transition.priority,
             message: transition.message.clone(),
             limit: transition.limit,
@@ -108,18 +110,27 @@ impl AlarmRow {
     /// Takes in one more transition of the occurrence, in whatever order they arrive.
     pub fn apply(&mut self, at: (Sequence, u32), transition: &AlarmTransition) {
         match transition.cause {
-            TransitionCause::Raised => {
+            TransitionCause::Raised | TransitionCause::ReAlarmed => {
                 self.raised_at = transition.decided_at;
                 self.value = transition.value.clone();
                 self.limit = transition.limit;
                 self.message.clone_from(&transition.message);
             }
             TransitionCause::ReturnedToNormal => self.returned_at = Some(transition.decided_at),
+            TransitionCause::Acknowledged
+            | TransitionCause::Reset
+            | TransitionCause::Shelved
+            | TransitionCause::Unshelved
+            | TransitionCause::ShelveExpired
+            | TransitionCause::Suppressed
+            | TransitionCause::Unsuppressed
+            | TransitionCause::TakenOutOfService
+            | TransitionCause::ReturnedToService => {}
         }
         if at > self.last {
             self.last = at;
             self.state = transition.to;
-            self.active = transition.to.is_active();
+            self.active = transition.to.is_annunciated();
             self.priority = transition.priority;
             self.decided_at = transition.decided_at;
         }
@@ -137,27 +148,35 @@ pub enum AlarmFilter {
 
 #[cfg(test)]
 mod tests {
+    use plant_model::AlarmFlags;
+
     use super::*;
 
     fn transition(cause: TransitionCause, at: i64) -> AlarmTransition {
-        let (from, to) = match cause {
-            TransitionCause::Raised => (AlarmState::Normal, AlarmState::Unacknowledged),
-            TransitionCause::ReturnedToNormal => (AlarmState::Unacknowledged, AlarmState::Normal),
+        let to = match cause {
+            TransitionCause::Raised => AlarmState::Unacknowledged,
+            TransitionCause::Acknowledged => AlarmState::Acknowledged,
+            TransitionCause::ReturnedToNormal => AlarmState::Normal,
+            other => unreachable!("{other:?} is not used here"),
         };
         AlarmTransition {
             machine: MachineId::new("press-1").expect("valid"),
             alarm: AlarmId::new("hot").expect("valid"),
-            tag: TagId::new("temperature").expect("valid"),
+            tag: Some(TagId::new("temperature").expect("valid")),
             occurrence: 1,
-            from,
+            from: AlarmState::Normal,
             to,
             cause,
             priority: AlarmPriority::High,
-            value: Value::Int(at),
-            limit: 80.0,
+            value: Some(Value::Int(at)),
+            limit: Some(80.0),
+            deadband: 0.0,
             value_at: Timestamp::from_micros(at),
             decided_at: Timestamp::from_micros(at),
             message: format!("at {at}"),
+            first_out: false,
+            flags: AlarmFlags::of_state(to),
+            operation: None,
         }
     }
 
@@ -180,7 +199,17 @@ mod tests {
         assert_eq!(row, fold(&[back, raise]));
         assert!(!row.active);
         assert_eq!((row.raised_at.micros(), row.returned_at.map(Timestamp::micros)), (10, Some(20)));
-        assert_eq!((row.value, row.message.as_str()), (Value::Int(10), "at 10"));
+        assert_eq!((row.value, row.message.as_str()), (Some(Value::Int(10)), "at 10"));
+    }
+
+    #[test]
+    fn an_acknowledgement_changes_the_state_and_not_what_raised_it() {
+        let raise = (1, transition(TransitionCause::Raised, 10));
+        let acknowledged = (2, transition(TransitionCause::Acknowledged, 15));
+        let row = fold(&[raise.clone(), acknowledged.clone()]);
+        assert_eq!(row, fold(&[acknowledged, raise]));
+        assert_eq!((row.state, row.active), (AlarmState::Acknowledged, true));
+        assert_eq!((row.raised_at.micros(), row.value, row.returned_at), (10, Some(Value::Int(10)), None));
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl LatestScan {
 
 #[cfg(test)]
 mod tests {
-    use plant_model::{DataType, MachineId, Quality, TagDefinition, TagId, Value};
+    use plant_model::{DataType, Enumeration, MachineId, Quality, TagDefinition, TagId, Value};
     use protocol::{CatalogueMachine, CatalogueTag, Epoch};
 
     use super::*;
@@ -121,6 +121,7 @@ mod tests {
                 name: String::new(),
                 unit: String::new(),
                 data_type: DataType::Int,
+                enumeration: Enumeration::default(),
             },
             role,
         };

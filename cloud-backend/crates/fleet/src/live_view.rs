@@ -183,7 +183,7 @@ impl LiveView {
             let now = AlarmNow {
                 occurrence: t.occurrence,
                 decided_at: t.decided_at,
-                active: t.to.is_active(),
+                active: t.to.is_annunciated(),
                 priority: t.priority,
             };
             entry.note_alarm(&t.machine, &t.alarm, now);

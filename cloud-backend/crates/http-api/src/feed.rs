@@ -135,6 +135,9 @@ impl LiveFeed {
         for update in view.apply_live(gateway, live) {
             feed.send("values", || FeedBody::Values(ValuesEvent::of_update(&update)));
         }
+        // The fast lane: what a person must see now, before it is stored anywhere.
+        view.apply_transitions(gateway, &live.transitions);
+        Self::announce(&feed, gateway, &live.transitions, None);
     }
 
     /// Alarm transitions were stored for the first time, at `stored_at`.
@@ -148,6 +151,16 @@ impl LiveFeed {
         let feed = self.tenant(tenant);
         let mut view = feed.view();
         view.apply_transitions(gateway, transitions);
+        Self::announce(&feed, gateway, transitions, Some(stored_at));
+    }
+
+    /// Call it while the view is locked.
+    fn announce(
+        feed: &TenantFeed,
+        gateway: &GatewayId,
+        transitions: &[AlarmTransition],
+        stored_at: Option<Timestamp>,
+    ) {
         for transition in transitions {
             let body = || FeedBody::Transition(Box::new(Transition::new(gateway, transition, stored_at)));
             feed.send("alarm", body);

@@ -11,6 +11,7 @@
 
 mod access;
 mod body;
+mod commands;
 mod document;
 mod feed;
 mod instant;
@@ -25,6 +26,7 @@ mod state;
 mod token;
 mod web;
 
+pub use commands::{CommandLine, Commands, SendError};
 pub use feed::LiveFeed;
 pub use metrics::{Exposition, Family, MetricKind};
 pub use password::{PASSWORD_BYTES_MAX, PasswordError, hash_password};
@@ -45,4 +47,12 @@ pub fn ledger_json(rows: Vec<fleet::LedgerRow>) -> String {
     let json =
         serde_json::to_string(&body::List { items }).expect("a ledger has text and number fields only");
     json + "\n"
+}
+
+/// Entries of the journal in the form of the API, as one line of JSON, in the order given.
+#[must_use]
+pub fn journal_json(rows: &[fleet::JournalRow]) -> String {
+    let items = rows.iter().map(|r| body::Transition::new(&r.gateway, &r.transition, Some(r.stored_at)));
+    let list = body::List { items: items.collect() };
+    serde_json::to_string(&list).expect("a journal has text and number fields only") + "\n"
 }

@@ -108,6 +108,30 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
     }
 
+    /// 422: the idempotency key stands for another command.
+    pub(crate) fn key_used() -> Self {
+        let detail = "this key was used for another command; make a new key for each command";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-used", "Key used before", detail)
+    }
+
+    /// 503: the gateway is not connected.
+    pub(crate) fn gateway_offline(gateway: &str) -> Self {
+        let detail = format!(
+            "gateway {gateway} is not connected, nothing was changed; commands are not kept for later: try again \
+             when it is, or act at the machine"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "gateway-offline", "Gateway offline", detail)
+    }
+
+    /// 503: too much waits to be sent to the gateway.
+    pub(crate) fn gateway_busy(gateway: &str) -> Self {
+        let detail =
+            format!("too much waits to be sent to gateway {gateway}, nothing was changed; try again");
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "gateway-busy", "Gateway busy", detail);
+        problem.0.retry_after_s = Some(1);
+        problem
+    }
+
     /// 429: too many failed attempts.
     pub(crate) fn locked_out(wait_s: u64) -> Self {
         let detail = format!("too many failed attempts to sign in as this user; try again in {wait_s} s");

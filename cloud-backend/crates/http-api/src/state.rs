@@ -8,9 +8,9 @@ use service_kit::Clock;
 use tenancy::{LoginGuard, TenancyStore};
 use tokio_util::sync::CancellationToken;
 
-use crate::LiveFeed;
 use crate::metrics::{Exposition, HttpMetrics};
 use crate::password::{PasswordError, Passwords};
+use crate::{Commands, LiveFeed};
 
 /// What a port answers: a future that can be sent between threads.
 pub type PortFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -33,13 +33,14 @@ pub struct ApiState {
     pub(crate) fleet: Arc<dyn FleetStore>,
     pub(crate) tenancy: Arc<dyn TenancyStore>,
     pub(crate) live: LiveFeed,
+    pub(crate) commands: Commands,
     pub(crate) operations: Arc<dyn Operations>,
     pub(crate) clock: Clock,
     pub(crate) passwords: Passwords,
 }
 
 impl ApiState {
-    /// From the stores, the feed of live values, and the program.
+    /// From the stores, the feed of live values, the way of commands, and the program.
     ///
     /// # Errors
     /// The system gave no random bytes.
@@ -47,10 +48,11 @@ impl ApiState {
         fleet: Arc<dyn FleetStore>,
         tenancy: Arc<dyn TenancyStore>,
         live: LiveFeed,
+        commands: Commands,
         operations: Arc<dyn Operations>,
         clock: Clock,
     ) -> Result<Self, PasswordError> {
-        Ok(Self { fleet, tenancy, live, operations, clock, passwords: Passwords::new()? })
+        Ok(Self { fleet, tenancy, live, commands, operations, clock, passwords: Passwords::new()? })
     }
 }
 

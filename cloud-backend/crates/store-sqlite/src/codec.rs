@@ -33,6 +33,16 @@ pub(crate) fn value_columns(value: &Value) -> (&'static str, String) {
     (kind.name(), value.to_string())
 }
 
+/// The same for a value that may not be there: two empty texts.
+pub(crate) fn optional_value_columns(value: Option<&Value>) -> (&'static str, String) {
+    value.map_or(("", String::new()), value_columns)
+}
+
+/// A float that may not be there as text: an empty one.
+pub(crate) fn optional_float_column(number: Option<f64>) -> String {
+    number.map(|n| n.to_string()).unwrap_or_default()
+}
+
 pub(crate) fn value(kind: &str, text: &str) -> Result<Value, Fault> {
     let wrong = || Fault::Unreadable(format!("value {text:?} is no {kind}"));
     match DataType::from_name(kind).ok_or_else(wrong)? {
@@ -53,6 +63,11 @@ pub(crate) trait Columns {
     fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, index: usize) -> Result<T, Fault> {
         let text = self.text(index)?;
         text.parse().map_err(|e: T::Err| Fault::unreadable(&format!("{text:?}"), &e))
+    }
+
+    /// The same where an empty text says that there is none.
+    fn optional_parsed<T: FromStr<Err: std::fmt::Display>>(&self, index: usize) -> Result<Option<T>, Fault> {
+        if self.text(index)?.is_empty() { Ok(None) } else { self.parsed(index).map(Some) }
     }
 
     /// A word of a closed list.
@@ -93,6 +108,11 @@ pub(crate) trait Columns {
 
     fn priority(&self, index: usize) -> Result<AlarmPriority, Fault> {
         self.word(index, AlarmPriority::from_name)
+    }
+
+    /// The same as [`Self::value`] where an empty kind says that there is none.
+    fn optional_value(&self, index: usize) -> Result<Option<Value>, Fault> {
+        if self.text(index)?.is_empty() { Ok(None) } else { self.value(index).map(Some) }
     }
 
     /// A value from its kind and, in the next column, its text.

@@ -20,7 +20,8 @@ const CONTROL_ID: i32 = 0x4D46_5063;
 const TENANT_ID: i32 = 0x4D46_5074;
 
 const CONTROL_MIGRATIONS: &[&str] = &[include_str!("migrations/control-0001.sql")];
-const TENANT_MIGRATIONS: &[&str] = &[include_str!("migrations/tenant-0001.sql")];
+const TENANT_MIGRATIONS: &[&str] =
+    &[include_str!("migrations/tenant-0001.sql"), include_str!("migrations/tenant-0002.sql")];
 
 /// Up to this size a file is read from end to end when the store opens, about a quarter of a second;
 /// of a larger one only the structure is checked, so that starting does not take minutes.

@@ -80,6 +80,8 @@ conforms! {
     }
     alarms::{
         a_transition_is_in_the_journal_exactly_as_it_was_decided,
+        everything_that_a_transition_says_comes_back,
+        an_occurrence_that_a_later_one_followed_is_not_active,
         an_alarm_is_active_until_its_return_is_stored,
         transitions_that_arrive_in_the_wrong_order_fold_to_the_same_alarm,
         pages_of_a_list_neither_overlap_nor_skip,

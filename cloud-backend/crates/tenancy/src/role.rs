@@ -11,6 +11,8 @@ pub enum Permission {
     ReadFleet,
     /// See alarms and their journal.
     ReadAlarms,
+    /// Acknowledge, shelve, reset alarms, and what else a person does to them.
+    OperateAlarms,
     /// See what arrived and what is missing.
     ReadLedger,
     /// Create tenants, users and gateways.
@@ -19,8 +21,14 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 5] =
-        [Self::ListTenants, Self::ReadFleet, Self::ReadAlarms, Self::ReadLedger, Self::Administer];
+    pub const ALL: [Self; 6] = [
+        Self::ListTenants,
+        Self::ReadFleet,
+        Self::ReadAlarms,
+        Self::OperateAlarms,
+        Self::ReadLedger,
+        Self::Administer,
+    ];
 }
 
 /// What a user is to the installation.
@@ -64,6 +72,7 @@ impl Role {
                 Permission::ListTenants
                 | Permission::ReadFleet
                 | Permission::ReadAlarms
+                | Permission::OperateAlarms
                 | Permission::ReadLedger,
             )
             | (Self::PlatformOperator, Permission::Administer) => true,

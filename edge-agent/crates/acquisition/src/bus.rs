@@ -195,7 +195,7 @@ impl Bus {
             Reply::Words => {
                 self.unanswered = 0;
                 unit.breaker.answered();
-                unit.plan.pass(enquiry.purpose, &enquiry.block);
+                unit.plan.pass(enquiry.purpose, &enquiry.block, now.since(begun));
                 Verdict::Usable
             }
             Reply::Refused(refusal) if refusal.is_silence() => {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::plan::{PlanLimits, PollBlock, plan};
-use crate::{AcquisitionError, ModbusTag};
+use crate::{AcquisitionError, ModbusTag, TagIndex};
 
 /// The most tags on one connection: a machine, not a plant. It bounds the memory of one connection
 /// and the burst of readings when its link fails; positions fit a [`crate::TagIndex`].
@@ -133,11 +133,16 @@ pub struct Quirks {
     pub limits: PlanLimits,
     /// What becomes of the connection when nothing is due.
     pub after_read: AfterRead,
+    /// After this long without an answer the tags of a request are uncertain, though it is awaited until
+    /// the time-out.
+    pub soft_deadline: Option<Duration>,
 }
 
 impl Quirks {
     /// The longest pause.
     pub const PAUSE_MAX: Duration = Duration::from_secs(10);
+    /// The shortest soft deadline: any plant network is faster.
+    pub const SOFT_DEADLINE_MIN: Duration = Duration::from_millis(10);
 
     fn check(&self) -> Result<(), AcquisitionError> {
         check_time("pause_after_connect", self.pause_after_connect, Duration::ZERO, Self::PAUSE_MAX)?;
@@ -147,6 +152,13 @@ impl Quirks {
         check_number("max_registers", max_registers.into(), 1, most.max_registers.into())?;
         check_number("max_coils", max_coils.into(), 1, most.max_coils.into())?;
         check_number("max_gap", max_gap.into(), 0, most.max_coils.into())
+    }
+
+    /// A soft deadline comes before the hard one.
+    fn check_deadline(&self, timeout: Duration) -> Result<(), AcquisitionError> {
+        let longest = timeout.saturating_sub(Duration::from_millis(1));
+        let check = |soft| check_time("soft_deadline", soft, Self::SOFT_DEADLINE_MIN, longest);
+        self.soft_deadline.map_or(Ok(()), check)
     }
 }
 
@@ -198,12 +210,30 @@ impl ModbusConnection {
         parameters.address.check()?;
         check_time("timeout", parameters.timeout, Self::TIMEOUT_MIN, Self::TIMEOUT_MAX)?;
         parameters.quirks.check()?;
+        parameters.quirks.check_deadline(parameters.timeout)?;
         if parameters.unit_id == 0 && !matches!(parameters.address, ModbusAddress::Tcp { .. }) {
             return Err(AcquisitionError::Broadcast);
         }
         check_count(tags.len())?;
-        let blocks = plan(&tags, &parameters.quirks.limits)?;
-        Ok(Self { parameters, tags, blocks })
+        let mut connection = Self { parameters, tags, blocks: Vec::new() };
+        if let Some(gap) = connection.gap_assumed() {
+            connection.parameters.quirks.limits.max_gap = gap;
+        }
+        connection.blocks = plan(&connection.tags, &connection.parameters.quirks.limits)?;
+        Ok(connection)
+    }
+
+    /// The connection, with these tags read at an interval that was checked before.
+    #[must_use]
+    pub(crate) fn with_poll_interval(&self, tags: &[TagIndex], poll_interval: Duration) -> Self {
+        let mut changed = self.clone();
+        for tag in tags {
+            let tag = &mut changed.tags[tag.as_usize()];
+            *tag = tag.with_poll_interval(poll_interval);
+        }
+        changed.blocks = plan(&changed.tags, &changed.parameters.quirks.limits)
+            .expect("a tag that fits a request does so at any interval");
+        changed
     }
 
     /// Where the machine is reached.
@@ -325,7 +355,9 @@ mod tests {
     #[test]
     fn an_impossible_line_or_quirk_is_refused_with_what_is_allowed() {
         type Change = fn(&mut ModbusConnectionParameters);
-        let cases: [(Change, &str); 6] = [
+        let cases: [(Change, &str); 8] = [
+            (|p| p.quirks.soft_deadline = Some(Duration::from_millis(500)), "10ms to 499ms"),
+            (|p| p.quirks.soft_deadline = Some(Duration::from_millis(9)), "10ms to 499ms"),
             (|p| p.address = ModbusAddress::Rtu(line("COM3", 9_600, Parity::Even)), "/dev/serial/by-id"),
             (|p| p.address = ModbusAddress::Rtu(line("/dev/x", 100, Parity::Even)), "1200 to 921600"),
             (|p| p.unit_id = 0, "broadcast"),

@@ -56,6 +56,11 @@ pub struct DriverCounters {
     /// Samples that a usable answer or a notification brought, whatever their quality. Those that only
     /// report a failed request or a lost link do not count.
     pub acquired_samples: Counter,
+    /// Samples that were not recorded, because nothing had changed (report by exception). Alarms and the
+    /// status saw them.
+    pub withheld_samples: Counter,
+    /// Samples recorded in addition: values that stand unchanged, stated again at their heartbeat.
+    pub restated_samples: Counter,
     /// Requests with a usable answer.
     pub polls_ok: Counter,
     /// Requests without.
@@ -67,6 +72,13 @@ pub struct DriverCounters {
     pub connects: Counter,
     /// Connections lost or given up.
     pub disconnects: Counter,
+    /// How long the connection was taken, in microseconds: from the pause before each request, or the
+    /// request, to its answer or the end of waiting. Machines that share a connection count the same;
+    /// the growth within a time, divided by it, is the utilisation of their bus (Modbus).
+    pub busy_us: Counter,
+    /// Answers that came after the soft deadline, when their tags were uncertain already, and were used
+    /// (Modbus).
+    pub late_answers: Counter,
     /// Answers that came after their request had been given up, and were thrown away (Modbus).
     pub stale_frames_dropped: Counter,
     /// Notifications received, keep-alives included (OPC UA).

@@ -145,6 +145,12 @@ pub enum AcquisitionError {
         /// As configured.
         high: f64,
     },
+    /// A deadband of a report that no value can be held against.
+    #[error("a deadband of {deadband} is not usable: use 0 (every change) or a positive number")]
+    ReportDeadband {
+        /// As configured.
+        deadband: f64,
+    },
     /// The port is 0.
     #[error("port 0 cannot be connected to: use 1 to 65535, usually 502")]
     Port,

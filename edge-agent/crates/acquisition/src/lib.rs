@@ -16,10 +16,13 @@ mod error;
 mod exception;
 mod modbus;
 mod node;
+mod on_change;
 mod opcua;
+mod pace;
 mod plan;
 mod reading;
 mod report;
+mod round_trip;
 mod schedule;
 mod unit_plan;
 
@@ -35,11 +38,13 @@ pub use modbus::{
     Byte, ModbusTag, ModbusTagParameters, RegisterFormat, RegisterTable, ValueRange, WordOrder,
 };
 pub use node::{Namespace, NodeIdentifier, NodeReference};
+pub use on_change::{Absence, ChangeFilter, OnChange};
 pub use opcua::{
     AcquisitionMode, Deadband, OpcUaConnection, OpcUaItem, OpcUaSecurity, OpcUaUser, SecurityMode,
     SecurityPolicy, ServerTrust,
 };
-pub use plan::{Grouping, PlanLimits, PollBlock, plan};
+pub use pace::{AlarmedUnit, DECISION, REQUEST_ASSUMED, raise_rates};
+pub use plan::{Bridging, Grouping, PlanLimits, PollBlock, plan};
 pub use reading::{LinkState, MachineSink, Reading, TagIndex};
 pub use report::{Instants, Report};
 pub use schedule::{Schedule, stagger};

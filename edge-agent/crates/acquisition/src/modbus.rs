@@ -117,6 +117,12 @@ impl ValueRange {
         }
     }
 
+    /// From its lower to its upper end.
+    #[must_use]
+    pub fn span(self) -> f64 {
+        self.high - self.low
+    }
+
     pub(crate) fn contains(self, number: f64) -> bool {
         (self.low..=self.high).contains(&number)
     }
@@ -302,6 +308,12 @@ impl ModbusTag {
         )?;
         let scaling = Scaling::new(parameters.scale, parameters.offset);
         Ok(Self { parameters, scaling })
+    }
+
+    /// The tag, read at an interval that was checked before.
+    pub(crate) fn with_poll_interval(&self, poll_interval: Duration) -> Self {
+        let parameters = ModbusTagParameters { poll_interval, ..self.parameters.clone() };
+        Self { parameters, ..self.clone() }
     }
 
     /// The parameters it was made from.

@@ -1,9 +1,10 @@
 //! Plans requests: which registers are read together.
 //!
 //! A request covers tags of one table and one poll interval. Neighbours share a request as long as it
-//! stays within the limits and the registers read in vain between them are fewer than `max_gap`: on
-//! TCP the size of a request costs nothing, its round trip does. A value is never split over two
-//! requests, because its halves would then be of different times.
+//! stays within the limits and the registers read in vain between them are no more than `max_gap`. Unless
+//! that is configured, it is what one more request costs: first by assumption, then by measured round
+//! trips ([`Bridging`]). A value is never split over two requests, because its halves would then be of
+//! different times.
 
 use std::time::Duration;
 
@@ -18,8 +19,21 @@ pub struct PlanLimits {
     pub max_coils: u16,
     /// Registers or bits nobody asked for that may lie between two tags of one request.
     pub max_gap: u16,
+    /// Whether that stays as it is.
+    pub bridging: Bridging,
     /// Whether tags share requests at all.
     pub grouping: Grouping,
+}
+
+/// How far gaps are bridged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bridging {
+    /// As long as reading the gap is cheaper than another request, by the round trips measured; the
+    /// `max_gap` is where it begins.
+    #[default]
+    Measured,
+    /// Up to `max_gap`.
+    Fixed,
 }
 
 /// Whether tags share requests.
@@ -34,7 +48,13 @@ pub enum Grouping {
 
 impl Default for PlanLimits {
     fn default() -> Self {
-        Self { max_registers: 125, max_coils: 2000, max_gap: 32, grouping: Grouping::Shared }
+        Self {
+            max_registers: 125,
+            max_coils: 2000,
+            max_gap: 32,
+            bridging: Bridging::Measured,
+            grouping: Grouping::Shared,
+        }
     }
 }
 
@@ -42,6 +62,11 @@ impl PlanLimits {
     const fn quantity_max(&self, table: RegisterTable) -> u16 {
         if table.is_bits() { self.max_coils } else { self.max_registers }
     }
+}
+
+impl PollBlock {
+    /// Gaps are never bridged further than this by measurement: a request for registers is no longer.
+    pub(crate) const GAP_MAX: u16 = 125;
 }
 
 /// One request, repeated every poll interval.
@@ -272,7 +297,7 @@ mod tests {
             max_coils in 1_u16..=2000,
             max_gap in 0_u16..=80,
         ) {
-            let limits = PlanLimits { max_registers, max_coils, max_gap, grouping: Grouping::Shared };
+            let limits = PlanLimits { max_registers, max_coils, max_gap, ..PlanLimits::default() };
             let blocks = plan(&tags, &limits).expect("no tag is wider than 20");
             let mut read = vec![0; tags.len()];
             for block in &blocks {

@@ -59,6 +59,12 @@ impl Report {
         is_news
     }
 
+    /// Whether the tag is known to bring no values.
+    #[must_use]
+    pub fn is_lost(&self, tag: TagIndex) -> bool {
+        self.lost[tag.as_usize()].is_some()
+    }
+
     /// Hands over what was added, in one call.
     pub fn hand_over(&mut self) {
         if !self.readings.is_empty() {

@@ -4,7 +4,8 @@
 //! instant is oldest goes first, so that a class that cannot keep up never starves another. A refused
 //! request is narrowed down (module `block_tree`); a tag at fault is set aside and asked alone again
 //! under a back-off from a minute to an hour, because somebody may load another program into the
-//! device. A device that asks for patience is asked the same again after a pause, and nothing else
+//! device. As round trips are measured, gaps are bridged further or less far; not where an address was
+//! refused, because what was found out about the gaps there would be forgotten. A device that asks for patience is asked the same again after a pause, and nothing else
 //! meanwhile.
 
 use std::collections::VecDeque;
@@ -14,7 +15,10 @@ use std::time::Duration;
 use plant_model::Monotonic;
 
 use crate::block_tree::{BlockTree, Narrowed, single};
-use crate::{ModbusConnection, ModbusTag, PlanLimits, PollBlock, Refusal, Schedule, TagIndex, plan, stagger};
+use crate::round_trip::RoundTrips;
+use crate::{
+    Bridging, ModbusConnection, ModbusTag, PlanLimits, PollBlock, Refusal, Schedule, TagIndex, plan, stagger,
+};
 
 /// What the schedule asked for and what was left out since somebody looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +27,8 @@ pub struct Tally {
     pub scheduled_samples: u64,
     /// Due instants at which nothing was asked.
     pub missed_ticks: u64,
+    /// How many registers a request bridges now, if that changed the plan.
+    pub bridged: Option<u16>,
 }
 
 /// Why a request is made.
@@ -52,6 +58,9 @@ pub(crate) struct UnitPlan {
     name: String,
     tags: Vec<ModbusTag>,
     limits: PlanLimits,
+    round_trips: RoundTrips,
+    /// The plan is not changed before.
+    replan_at: Monotonic,
     classes: Vec<Class>,
     /// What is left of the class under way.
     queue: VecDeque<Arc<PollBlock>>,
@@ -69,6 +78,8 @@ struct Class {
     schedule: Schedule,
     poll_interval: Duration,
     trees: Vec<BlockTree>,
+    /// Whether a request of it was refused and divided.
+    is_narrowed: bool,
 }
 
 impl Class {
@@ -110,6 +121,8 @@ impl UnitPlan {
     /// So many requests may one poll add by splitting; the rest of the search goes on with the next
     /// poll, so that a wrong map does not keep the line busy for seconds.
     const SPLITS_MAX: u32 = 16;
+    /// The plan stays for so long after it was changed for the sake of round trips.
+    pub(crate) const REPLAN_REST: Duration = Duration::from_secs(600);
 
     /// A plan whose first instants lie up to a second behind `now`, at a phase that depends on `name`.
     pub(crate) fn new(connection: &ModbusConnection, name: &str, now: Monotonic) -> Self {
@@ -117,13 +130,20 @@ impl UnitPlan {
             let poll_interval = blocks[0].poll_interval;
             let first_due = now.plus(stagger(name, poll_interval.min(Self::START_SPREAD_MAX)));
             let trees = blocks.iter().map(|b| BlockTree::Untested(Arc::new(b.clone()))).collect();
-            Class { schedule: Schedule::new(first_due, poll_interval), poll_interval, trees }
+            Class {
+                schedule: Schedule::new(first_due, poll_interval),
+                poll_interval,
+                trees,
+                is_narrowed: false,
+            }
         });
         Self {
             name: name.to_owned(),
             classes: classes.collect(),
             tags: connection.tags().to_vec(),
             limits: connection.quirks().limits,
+            round_trips: RoundTrips::new(connection.pause().as_secs_f64() * 1e6),
+            replan_at: now,
             queue: VecDeque::new(),
             queue_due: now,
             splits_left: 0,
@@ -182,6 +202,7 @@ impl UnitPlan {
     }
 
     fn begin_class(&mut self, now: Monotonic) {
+        self.heed_round_trips(now);
         let Some(class) = self.classes.iter_mut().min_by_key(|c| c.schedule.next_due()) else { return };
         self.queue_due = class.schedule.next_due();
         let ticks = class.schedule.take_due(now);
@@ -215,8 +236,28 @@ impl UnitPlan {
         Arc::new(single(shortest, &self.tags))
     }
 
-    /// The request was answered.
-    pub(crate) fn pass(&mut self, purpose: Purpose, block: &Arc<PollBlock>) {
+    /// Plans anew if gaps are worth bridging at least twice as far, or half as far, as they are.
+    fn heed_round_trips(&mut self, now: Monotonic) {
+        if self.limits.bridging == Bridging::Fixed || now < self.replan_at {
+            return;
+        }
+        let Some(gap) = self.round_trips.gap() else { return };
+        let (new, old) = (u32::from(gap.max(1)), u32::from(self.limits.max_gap.max(1)));
+        if new < 2 * old && old < 2 * new {
+            return;
+        }
+        self.limits.max_gap = gap;
+        self.replan_at = now.plus(Self::REPLAN_REST);
+        for class in 0..self.classes.len() {
+            if !self.classes[class].is_narrowed && self.replan(class) {
+                self.tally.bridged = Some(gap);
+            }
+        }
+    }
+
+    /// The request was answered after `took`.
+    pub(crate) fn pass(&mut self, purpose: Purpose, block: &Arc<PollBlock>, took: Duration) {
+        self.round_trips.note(block, took);
         self.busy_wait = Self::BUSY_FIRST;
         match purpose {
             Purpose::Poll => {
@@ -284,6 +325,7 @@ impl UnitPlan {
             }
         };
         if let Some((c, t)) = place {
+            self.classes[c].is_narrowed = true;
             self.resolve(c, t);
         }
         refused
@@ -329,6 +371,14 @@ impl UnitPlan {
     fn readmit(&mut self, tag: TagIndex) {
         self.quarantine.retain(|q| q.tag != tag);
         let poll_interval = self.tags[tag.as_usize()].parameters().poll_interval;
+        if let Some(class) = self.classes.iter().position(|c| c.poll_interval == poll_interval) {
+            self.replan(class);
+        }
+    }
+
+    /// Plans a class anew, without the tags set aside. Says whether that changed anything.
+    fn replan(&mut self, class: usize) -> bool {
+        let poll_interval = self.classes[class].poll_interval;
         let chosen: Vec<TagIndex> = (0..self.tags.len())
             .map(|i| TagIndex(u16::try_from(i).expect("a connection has at most 10,000 tags")))
             .filter(|t| self.tags[t.as_usize()].parameters().poll_interval == poll_interval)
@@ -336,12 +386,16 @@ impl UnitPlan {
             .collect();
         let tags: Vec<ModbusTag> = chosen.iter().map(|t| self.tags[t.as_usize()].clone()).collect();
         let blocks = plan(&tags, &self.limits).expect("these tags were planned before");
-        let trees = blocks.into_iter().map(|block| {
+        let own = |block: PollBlock| {
             let tags = block.tags.iter().map(|t| chosen[t.as_usize()]).collect();
-            BlockTree::Untested(Arc::new(PollBlock { tags, ..block }))
-        });
-        if let Some(class) = self.classes.iter_mut().find(|c| c.poll_interval == poll_interval) {
-            class.trees = trees.collect();
+            Arc::new(PollBlock { tags, ..block })
+        };
+        let blocks: Vec<_> = blocks.into_iter().map(own).collect();
+        let class = &mut self.classes[class];
+        let is_change = class.requests() != blocks;
+        if is_change {
+            class.trees = blocks.into_iter().map(BlockTree::Untested).collect();
         }
+        is_change
     }
 }

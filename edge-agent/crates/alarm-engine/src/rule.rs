@@ -1,131 +1,152 @@
-//! One alarm: where its value stands, which delay runs, what state it is in.
+//! One alarm: its condition, its gate, the delay that runs and its life.
 
 use std::time::Duration;
 
-use plant_model::{
-    AlarmDefinition, AlarmId, AlarmState, AlarmTransition, MachineId, Monotonic, Timestamp, TransitionCause,
-    Value,
-};
+use plant_model::{AlarmDefinition, AlarmFlags, AlarmState, Monotonic, TagId, Timestamp, Value};
 
-/// What survives a restart of the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Snapshot {
-    /// Activations so far.
-    pub occurrence: u64,
-    /// Whether the alarm was active.
-    pub active: bool,
-}
+use crate::EngineError;
+use crate::condition::{self, Condition, Trigger, Verdict};
+use crate::delay::Delay;
+use crate::expression::Program;
+use crate::input::Inputs;
+use crate::lifecycle::{Lifecycle, Step, earlier};
+use crate::snapshot::AlarmSnapshot;
 
-/// Where the value stands against the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Zone {
-    /// Beyond the limit.
-    Beyond,
-    /// Inside the limit, but not by more than the deadband.
-    Deadband,
-    /// Inside the limit by more than the deadband.
-    Inside,
-}
-
-/// A value on its way to move the alarm: since when it stands where it stands.
+/// What made the process abnormal or normal.
 #[derive(Debug, Clone)]
-struct Pending {
-    since: Monotonic,
-    value: Value,
-    value_at: Timestamp,
+pub(crate) struct Evidence {
+    pub tag: Option<usize>,
+    pub value: Option<Value>,
+    pub at: Timestamp,
 }
+
+/// A step, and the evidence where the process took it.
+pub(crate) type Move = (Step, Option<Evidence>);
 
 #[derive(Debug)]
 pub(crate) struct Rule {
-    definition: AlarmDefinition,
-    occurrence: u64,
-    state: AlarmState,
-    pending: Option<Pending>,
+    pub definition: AlarmDefinition,
+    condition: Condition,
+    gate: Option<Program>,
+    /// What the gate said last; an alarm without one is never suppressed.
+    suppress: Option<bool>,
+    delay: Delay,
+    evidence: Option<Evidence>,
+    pub life: Lifecycle,
+    /// What held before the first value: what is true of the process after a restart.
+    before: bool,
 }
 
 impl Rule {
-    pub(crate) fn new(definition: AlarmDefinition, snapshot: Snapshot) -> Self {
-        let state = if snapshot.active { AlarmState::Unacknowledged } else { AlarmState::Normal };
-        Self { definition, occurrence: snapshot.occurrence, state, pending: None }
-    }
-
-    pub(crate) fn id(&self) -> &AlarmId {
-        &self.definition.id
-    }
-
-    pub(crate) fn is_active(&self) -> bool {
-        self.state.is_active()
-    }
-
-    /// Notes where the value stands and starts, keeps or drops the delay.
-    pub(crate) fn observe(&mut self, value: &Value, value_at: Timestamp, now: Monotonic) {
-        let Some(number) = value.as_f64().filter(|n| !n.is_nan()) else { return };
-        let moves = match (self.zone(number), self.is_active()) {
-            (Zone::Beyond, false) | (Zone::Inside, true) => true,
-            (Zone::Beyond, true) | (Zone::Deadband | Zone::Inside, false) | (Zone::Deadband, true) => false,
-        };
-        match (&self.pending, moves) {
-            (_, false) => self.pending = None,
-            (Some(_), true) => {}
-            (None, true) => self.pending = Some(Pending { since: now, value: value.clone(), value_at }),
-        }
-    }
-
-    fn zone(&self, number: f64) -> Zone {
-        let AlarmDefinition { kind, limit, deadband, .. } = &self.definition;
-        // Distance beyond the limit, positive on the abnormal side.
-        let beyond = if kind.is_upper() { number - limit } else { limit - number };
-        if beyond > 0.0 {
-            Zone::Beyond
-        } else if -beyond >= *deadband {
-            Zone::Inside
-        } else {
-            Zone::Deadband
-        }
-    }
-
-    fn delay(&self) -> Duration {
-        if self.is_active() { self.definition.off_delay } else { self.definition.on_delay }
-    }
-
-    /// When the running delay ends.
-    pub(crate) fn due_at(&self) -> Option<Monotonic> {
-        self.pending.as_ref().map(|p| p.since.plus(self.delay()))
-    }
-
-    /// Moves the alarm if its delay is over.
-    pub(crate) fn advance(
-        &mut self,
-        machine: &MachineId,
-        now: Monotonic,
-        wall: Timestamp,
-    ) -> Option<AlarmTransition> {
-        if self.due_at()? > now {
-            return None;
-        }
-        let pending = self.pending.take()?;
-        let from = self.state;
-        let (to, cause) = if from.is_active() {
-            (AlarmState::Normal, TransitionCause::ReturnedToNormal)
-        } else {
-            self.occurrence += 1;
-            (AlarmState::Unacknowledged, TransitionCause::Raised)
-        };
-        self.state = to;
-        Some(AlarmTransition {
-            machine: machine.clone(),
-            alarm: self.definition.id.clone(),
-            tag: self.definition.tag.clone(),
-            occurrence: self.occurrence,
-            from,
-            to,
-            cause,
-            priority: self.definition.priority,
-            value: pending.value,
-            limit: self.definition.limit,
-            value_at: pending.value_at,
-            decided_at: wall,
-            message: self.definition.message.clone(),
+    pub(crate) fn new(
+        definition: AlarmDefinition,
+        covered: bool,
+        position: &impl Fn(&TagId) -> Result<usize, EngineError>,
+    ) -> Result<Self, EngineError> {
+        let alarm = &definition.id;
+        let number =
+            |(field, value, needed)| EngineError::Number { alarm: alarm.clone(), field, value, needed };
+        condition::check(&definition.condition).map_err(number)?;
+        let broken = |field| move |source| EngineError::Expression { alarm: alarm.clone(), field, source };
+        let condition = Condition::new(&definition.condition, covered, position, broken("expression"))?;
+        let gate = definition.suppress_while.as_ref();
+        let gate = gate.map(|text| condition::bind(text, position, broken("suppress_while"))).transpose()?;
+        let suppress = gate.is_none().then_some(false);
+        Ok(Self {
+            condition,
+            gate,
+            suppress,
+            delay: Delay::Idle,
+            evidence: None,
+            life: Lifecycle::default(),
+            before: false,
+            definition,
         })
+    }
+
+    pub(crate) const fn flags(&self) -> &AlarmFlags {
+        &self.life.flags
+    }
+
+    /// Looks at the process and starts, keeps, rests or stops the delay.
+    pub(crate) fn observe(&mut self, inputs: &Inputs, trigger: Trigger, now: Monotonic, wall: Timestamp) {
+        if let Some(gate) = &self.gate {
+            self.suppress = gate.run(|tag| inputs.number(tag)).or(self.suppress);
+        }
+        let active = self.life.flags.active;
+        match (self.condition.judge(inputs, trigger, self.before, now), active) {
+            (Verdict::Unknown, _) => self.delay.rest(now),
+            (Verdict::Abnormal, false) | (Verdict::Normal, true) => {
+                if self.delay.run(now) || self.evidence.is_none() {
+                    self.evidence = Some(self.evidence(inputs, trigger, wall));
+                }
+            }
+            (Verdict::Abnormal, true) | (Verdict::Normal, false) => self.delay.stop(),
+        }
+    }
+
+    fn evidence(&self, inputs: &Inputs, trigger: Trigger, wall: Timestamp) -> Evidence {
+        let tag = self.condition.deciding_tag(trigger);
+        let at = match trigger {
+            Trigger::Sample(tag) => inputs.at(tag),
+            Trigger::Time | Trigger::Link => wall,
+        };
+        Evidence { tag, value: tag.and_then(|tag| inputs.value(tag)).cloned(), at }
+    }
+
+    /// The next step that is due. A cover that comes with the reason for a raise comes first.
+    pub(crate) fn advance(&mut self, now: Monotonic) -> Option<Move> {
+        if let Some(suppress) = self.suppress
+            && suppress != self.life.flags.suppressed
+        {
+            return Some((self.life.suppress(suppress), None));
+        }
+        if self.delay_due_at().is_some_and(|due| due <= now) {
+            self.delay.stop();
+            let step = if self.life.flags.active {
+                self.life.return_to_normal(self.definition.acknowledge, self.definition.latching)
+            } else {
+                self.life.raise()
+            };
+            return Some((step, self.evidence.take()));
+        }
+        self.life.expire(now).map(|step| (step, None))
+    }
+
+    fn delay_due_at(&self) -> Option<Monotonic> {
+        let active = self.life.flags.active;
+        self.delay.due_at(if active { self.definition.off_delay } else { self.definition.on_delay })
+    }
+
+    /// When something happens without a sample.
+    pub(crate) fn due_at(&self) -> Option<Monotonic> {
+        earlier(earlier(self.delay_due_at(), self.condition.due_at()), self.life.due_at())
+    }
+
+    pub(crate) fn snapshot(&self, now: Monotonic) -> AlarmSnapshot {
+        AlarmSnapshot {
+            occurrence: self.life.occurrence,
+            flags: self.life.flags,
+            delay_passed: self.delay.passed(now),
+            re_alarm_in: self.life.re_alarm_at.map(|at| at.since(now)),
+        }
+    }
+
+    /// Takes up what a snapshot kept. A shelf goes on until its instant of the wall clock, and no longer
+    /// than it may last whatever that clock says now.
+    pub(crate) fn restore(&mut self, kept: &AlarmSnapshot, now: Monotonic, wall: Timestamp) {
+        let left = |until: Timestamp| until.since(wall).min(self.definition.shelve_max);
+        // Nobody may have noted how long it was quiet already: then it keeps quiet once more in full.
+        let quiet = |full: Duration| now.plus(kept.re_alarm_in.unwrap_or(full).min(full));
+        let is_quiet = kept.flags.state() == AlarmState::Acknowledged;
+        self.life = Lifecycle {
+            flags: kept.flags,
+            occurrence: kept.occurrence,
+            shelf_ends_at: kept.flags.shelved_until.map(|until| now.plus(left(until))),
+            re_alarm_at: self.definition.re_alarm.filter(|_| is_quiet).map(quiet),
+        };
+        self.delay = kept.delay_passed.map_or(Delay::Idle, |passed| Delay::Resting { passed });
+        // A delay that was running says that the process had already changed sides.
+        self.before = kept.flags.active != kept.delay_passed.is_some();
     }
 }

@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// How long a request and its answer travel.
-    fn on_wire(&self, quantity: u16) -> Duration {
+    pub(crate) fn on_wire(&self, quantity: u16) -> Duration {
         match &self.framing {
             Framing::Bare(Some(line)) => line.duration_of(8 + 5 + 2 * u32::from(quantity)),
             Framing::Bare(None) | Framing::Numbered => Duration::ZERO,

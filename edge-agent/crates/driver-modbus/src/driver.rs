@@ -1,11 +1,14 @@
 //! The loop of one connection: connect, do what the bus says, and after a failure wait and begin anew.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use acquisition::{AfterRead, Bus, Enquiry, Instants, ModbusAddress, Purpose, Refusal, Reply, Turn, Verdict};
+use acquisition::{
+    AfterRead, Bus, Enquiry, Instants, ModbusAddress, PollBlock, Purpose, Refusal, Reply, Turn, Verdict,
+};
 use plant_model::{Monotonic, Timestamp};
 use service_kit::{Backoff, Clock};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -148,9 +151,12 @@ impl Driver {
                 return self.finish(client, bus, heard).await;
             }
             if let Some(order) = self.writes.as_mut().and_then(WriteQueue::try_next) {
-                sleep(pause).await;
+                let begun = self.clock.now();
+                pause_for(pause).await;
                 pause = self.pauses.between_requests;
-                if let Err(stop) = self.write(client, order).await {
+                let written = self.write(client, order).await;
+                self.count_busy(begun);
+                if let Err(stop) = written {
                     return stop;
                 }
             }
@@ -158,10 +164,13 @@ impl Driver {
             self.count_due(bus);
             match turn {
                 Turn::Ask(enquiry) => {
-                    sleep(pause).await;
+                    let begun = self.clock.now();
+                    pause_for(pause).await;
                     pause = self.pauses.between_requests;
                     after_read = self.pauses.after_read;
-                    match self.ask(client, bus, &enquiry).await {
+                    let answer = self.ask(client, bus, &enquiry).await;
+                    self.count_busy(begun);
+                    match answer {
                         Ok(what) => heard = what,
                         Err(stop) => return stop,
                     }
@@ -169,10 +178,13 @@ impl Driver {
                 Turn::Wait(_) if after_read == AfterRead::Close => return Stop::Idle,
                 Turn::Wait(until) => {
                     let wait = until.since(self.clock.now());
-                    if let Some(order) = self.wait(wait).await
-                        && let Err(stop) = self.write(client, order).await
-                    {
-                        return stop;
+                    if let Some(order) = self.wait(wait).await {
+                        let begun = self.clock.now();
+                        let written = self.write(client, order).await;
+                        self.count_busy(begun);
+                        if let Err(stop) = written {
+                            return stop;
+                        }
                     }
                 }
             }
@@ -239,7 +251,7 @@ impl Driver {
                 Unwritten::Unknown(error)
             });
         }
-        sleep(self.pauses.between_requests).await;
+        pause_for(self.pauses.between_requests).await;
         let (begun_wall, begun_at) = (self.clock.wall(), self.clock.now());
         match client.read(unit_id, &write.block, limit).await {
             Ok(words) => {
@@ -258,7 +270,7 @@ impl Driver {
         while heard == Heard::Answer
             && let Some(enquiry) = bus.next_under_way(self.clock.now())
         {
-            sleep(self.pauses.between_requests).await;
+            pause_for(self.pauses.between_requests).await;
             heard = self.ask(client, bus, &enquiry).await.unwrap_or(Heard::Nothing);
         }
         Stop::Shutdown
@@ -267,9 +279,8 @@ impl Driver {
     /// Makes one request and hands over what came of it.
     async fn ask(&mut self, client: &mut Client, bus: &mut Bus, enquiry: &Enquiry) -> Result<Heard, Stop> {
         let station = &mut self.stations[enquiry.unit];
-        let (unit_id, limit) = (station.connection.unit_id(), station.connection.timeout());
         let (begun_wall, begun_at) = (self.clock.wall(), self.clock.now());
-        let answer = client.read(unit_id, &enquiry.block, limit).await;
+        let answer = station.await_answer(client, &enquiry.block, self.clock).await;
         let now = self.clock.now();
         let at = middle(begun_wall, begun_at, now);
         let scheduled = if enquiry.purpose == Purpose::Poll { enquiry.block.tags.len() } else { 0 };
@@ -298,11 +309,22 @@ impl Driver {
         }
     }
 
+    /// The line was taken since `begun`, whoever it was for.
+    fn count_busy(&self, begun: Monotonic) {
+        let micros = self.clock.now().since(begun).as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        self.stations.iter().for_each(|station| station.counters.busy_us.add(micros));
+    }
+
     fn count_due(&self, bus: &mut Bus) {
         for (index, station) in self.stations.iter().enumerate() {
             let tally = bus.take_tally(index);
             station.counters.scheduled_samples.add(tally.scheduled_samples);
             station.counters.missed_ticks.add(tally.missed_ticks);
+            if let Some(registers) = tally.bridged {
+                info!(machine.id = %station.name, registers, "requests are laid out anew: by the round trips measured, \
+                    gaps of so many registers are read rather than left out");
+            }
         }
     }
 
@@ -322,6 +344,13 @@ impl Driver {
     }
 }
 
+/// The shortest sleep lasts until the next millisecond, even one of no time at all.
+async fn pause_for(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
+    }
+}
+
 /// Why a write cannot be confirmed.
 enum Unwritten {
     /// It was not made.
@@ -338,6 +367,31 @@ enum Heard {
 }
 
 impl Station {
+    /// Makes a request. At the soft deadline its tags turn uncertain, and it is awaited all the same: a
+    /// machine that is slow is not dead.
+    async fn await_answer(
+        &mut self,
+        client: &mut Client,
+        block: &PollBlock,
+        clock: Clock,
+    ) -> Result<Vec<u16>, ModbusError> {
+        let (unit_id, limit) = (self.connection.unit_id(), self.connection.timeout());
+        // Before the instant of any answer to this request, so that the order of times is that of events.
+        let gateway_timestamp = clock.wall().to_whole_millis();
+        let Some(soft) = self.connection.quirks().soft_deadline else {
+            return client.read(unit_id, block, limit).await;
+        };
+        let soft = soft + client.on_wire(block.quantity);
+        let mut read = pin!(client.read(unit_id, block, limit));
+        if let Ok(answer) = timeout(soft, &mut read).await {
+            return answer;
+        }
+        self.doubt(block, Instants { gateway_timestamp, received_at: clock.now() });
+        let answer = read.await;
+        self.counters.late_answers.add(u64::from(answer.is_ok()));
+        answer
+    }
+
     /// Tells what an exception means.
     fn refused(
         &mut self,

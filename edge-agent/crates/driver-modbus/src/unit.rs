@@ -95,6 +95,11 @@ impl Station {
         self.last.report_words(&mut self.report, &self.connection, block, words, at);
     }
 
+    /// The answer to a block is overdue, and awaited all the same.
+    pub(crate) fn doubt(&mut self, block: &PollBlock, at: Instants) {
+        self.last.report_doubt(&mut self.report, block, at);
+    }
+
     /// The tags of a block could not be read, though the machine is given another chance.
     pub(crate) fn lose_block(&mut self, block: &PollBlock, error: &ModbusError, at: Instants) {
         self.counters.set_last_error(&error.to_string());

@@ -110,6 +110,16 @@ impl WriteQueue {
 pub(crate) struct Prepared {
     pub(crate) block: PollBlock,
     words: Vec<u16>,
+    registers: Registers,
+}
+
+/// Which function writes a single register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Registers {
+    /// The one for a single register (6).
+    Fitting,
+    /// The one for several (16).
+    Several,
 }
 
 impl Prepared {
@@ -124,14 +134,27 @@ impl Prepared {
             tags: vec![request.tag],
             poll_interval: p.poll_interval,
         };
-        Ok(Self { block, words })
+        Ok(Self { block, words, registers: Registers::Fitting })
+    }
+
+    /// Words for as many registers, or a coil.
+    pub(crate) const fn of_words(block: PollBlock, words: Vec<u16>) -> Self {
+        Self { block, words, registers: Registers::Fitting }
+    }
+
+    /// The same for a device that does not know the function for a single register; `None` where that
+    /// makes no difference.
+    pub(crate) fn into_several(self) -> Option<Self> {
+        let is_single = self.block.table == RegisterTable::HoldingRegister && self.words.len() == 1;
+        let changes = is_single && self.registers == Registers::Fitting;
+        changes.then_some(Self { registers: Registers::Several, ..self })
     }
 
     fn request(&self) -> Request<'static> {
-        match (self.block.table, self.words.as_slice()) {
-            (RegisterTable::Coil, [word, ..]) => Request::WriteSingleCoil(self.block.start, *word != 0),
-            (_, [word]) => Request::WriteSingleRegister(self.block.start, *word),
-            (_, words) => Request::WriteMultipleRegisters(self.block.start, words.to_vec().into()),
+        match (self.block.table, self.words.as_slice(), self.registers) {
+            (RegisterTable::Coil, [word, ..], _) => Request::WriteSingleCoil(self.block.start, *word != 0),
+            (_, [word], Registers::Fitting) => Request::WriteSingleRegister(self.block.start, *word),
+            (_, words, _) => Request::WriteMultipleRegisters(self.block.start, words.to_vec().into()),
         }
     }
 

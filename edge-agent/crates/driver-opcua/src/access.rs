@@ -5,22 +5,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use acquisition::{OpcUaSecurity, OpcUaUser, ServerTrust};
+use acquisition::{OpcUaConnection, OpcUaSecurity, OpcUaUser, ServerTrust};
 use opcua::client::{ClientConfig, IdentityToken};
+use opcua::core::comms::url::hostname_port_from_url;
 use opcua::crypto::{CertificateStore, X509};
 use opcua::sync::RwLock;
-use opcua::types::EndpointDescription;
+use opcua::types::{ByteString, EndpointDescription};
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::connector::DEFAULT_PORT;
 use crate::discovery::find_endpoint;
 use crate::error::OpcUaError;
 use crate::identity::{Identity, write_new};
+use crate::trust::{self, Grounds};
 
 /// The longest password, in bytes; a longer file is not a password file.
 const PASSWORD_BYTES_MAX: usize = 1024;
-
-/// The most certificates read from a folder of trusted ones.
-const TRUSTED_FILES_MAX: usize = 1000;
 
 /// A server and how it is entered.
 #[derive(Debug, Clone)]
@@ -38,6 +38,18 @@ pub(crate) struct Entrance {
     pub(crate) endpoint: EndpointDescription,
     pub(crate) store: Arc<RwLock<CertificateStore>>,
     pub(crate) user: IdentityToken,
+    /// Whether the server shows the certificates of its issuers behind its own.
+    pub(crate) shows_chain: bool,
+}
+
+impl From<&OpcUaConnection> for Access {
+    fn from(connection: &OpcUaConnection) -> Self {
+        Self {
+            endpoint: connection.endpoint().to_owned(),
+            security: connection.security().clone(),
+            user: connection.user().cloned(),
+        }
+    }
 }
 
 impl Access {
@@ -58,18 +70,23 @@ impl Access {
 
     fn prepare(
         &self,
-        endpoint: EndpointDescription,
+        mut endpoint: EndpointDescription,
         identity: &Identity,
         machine: &str,
     ) -> Result<Entrance, OpcUaError> {
         let user = self.user.as_ref().map_or(Ok(IdentityToken::Anonymous), identity_token)?;
+        let mut shows_chain = false;
         let store = match &self.security {
             OpcUaSecurity::None => no_certificates(),
             OpcUaSecurity::Protected { trust, .. } => {
                 let own = identity.load_or_make()?;
-                let server = check_server(&endpoint, trust, &identity.offered_file(machine))?;
+                let chain = check_server(&endpoint, trust, identity.offered_file(machine).as_deref())?;
+                shows_chain = chain.len() > 1;
+                let server = &chain[0];
+                // The library takes a single certificate only.
+                endpoint.server_certificate = ByteString::from(server.der());
                 let folder = identity.trusted_folder(machine);
-                trust_only(&folder, &server)?;
+                trust_only(&folder, server)?;
                 let (mut store, _, _) = CertificateStore::new_with_x509_data(
                     &folder,
                     false,
@@ -82,7 +99,7 @@ impl Access {
                 store
             }
         };
-        Ok(Entrance { endpoint, store: Arc::new(RwLock::new(store)), user })
+        Ok(Entrance { endpoint, store: Arc::new(RwLock::new(store)), user, shows_chain })
     }
 }
 
@@ -101,51 +118,55 @@ fn identity_token(user: &OpcUaUser) -> Result<IdentityToken, OpcUaError> {
     Ok(IdentityToken::new_user_name(user.name.clone(), password))
 }
 
-/// The certificate of the server, if it is one that is trusted, valid, and its own.
+/// The certificate of the server with those of its issuers, if it is trusted, valid, and its own.
+/// Never empty.
 fn check_server(
     endpoint: &EndpointDescription,
     trust: &ServerTrust,
-    offered: &Path,
-) -> Result<Certificate, OpcUaError> {
+    offered: Option<&Path>,
+) -> Result<Vec<Certificate>, OpcUaError> {
     let url = || endpoint.endpoint_url.to_string();
     let wrong = |cause: CertificateError| OpcUaError::ServerCertificate { endpoint: url(), cause };
-    let shown = Certificate::from_der(endpoint.server_certificate.as_ref()).map_err(wrong)?;
-    if !is_trusted(&shown, trust)? {
-        let kept = write_new(offered, shown.der(), 0o644);
-        return Err(OpcUaError::Untrusted {
-            endpoint: url(),
-            certificate: shown.describe(),
-            fix: match (kept, trust) {
-                (Ok(()), ServerTrust::Certificate(pin)) => {
-                    format!("copy {} to {}", offered.display(), pin.display())
-                }
-                (Ok(()), ServerTrust::Folder(folder)) => {
-                    format!("copy {} into {}", offered.display(), folder.display())
-                }
-                (Err(_), trust) => format!("put it to {}", trust.path().display()),
-            },
-        });
-    }
-    shown.check_time(SystemTime::now()).map_err(wrong)?;
+    let chain = Certificate::chain(endpoint.server_certificate.as_ref()).map_err(wrong)?;
+    let (shown, now) = (&chain[0], SystemTime::now());
+    let Some(grounds) = trust::grounds(&chain, trust, now)? else {
+        let fix = how_to_trust(shown, trust, offered);
+        return Err(OpcUaError::Untrusted { endpoint: url(), certificate: shown.describe(), fix });
+    };
+    shown.check_time(now).map_err(wrong)?;
     shown.check_application_uri(endpoint.server.application_uri.as_ref()).map_err(wrong)?;
-    Ok(shown)
+    shown.check_key().map_err(wrong)?;
+    if grounds == Grounds::Issued {
+        // Every machine of the plant may have one by the same authority.
+        shown.check_host(&host(endpoint.endpoint_url.as_ref())).map_err(|cause| {
+            let fix = how_to_trust(shown, trust, offered);
+            OpcUaError::ForeignHost { endpoint: url(), cause, fix }
+        })?;
+    }
+    Ok(chain)
 }
 
-fn is_trusted(shown: &Certificate, trust: &ServerTrust) -> Result<bool, OpcUaError> {
-    let failed = |file: &Path, problem: String| OpcUaError::TrustFile { file: file.to_owned(), problem };
-    match trust {
-        // Before the first commissioning there is no file yet, and that is the way to get it.
-        ServerTrust::Certificate(file) if !file.exists() => Ok(false),
-        ServerTrust::Certificate(file) => {
-            let pinned = Certificate::read(file).map_err(|error| failed(file, error.to_string()))?;
-            Ok(pinned.der() == shown.der())
+/// Keeps what the server shows, to be compared and trusted.
+fn how_to_trust(shown: &Certificate, trust: &ServerTrust, offered: Option<&Path>) -> String {
+    let kept = offered.filter(|offered| write_new(offered, shown.der(), 0o644).is_ok());
+    match (kept, trust) {
+        (Some(offered), ServerTrust::Certificate(pin)) => {
+            format!("copy {} to {}", offered.display(), pin.display())
         }
-        ServerTrust::Folder(folder) => {
-            let entries = std::fs::read_dir(folder).map_err(|error| failed(folder, error.to_string()))?;
-            let mut files = entries.filter_map(|entry| Some(entry.ok()?.path())).take(TRUSTED_FILES_MAX);
-            Ok(files.any(|file| Certificate::read(&file).is_ok_and(|known| known.der() == shown.der())))
+        (Some(offered), ServerTrust::Folder(folder)) => {
+            format!("copy {} into {}", offered.display(), folder.display())
         }
+        (None, trust) => format!(
+            "put it to {}; `edge-agent doctor opcua --save-certificate` writes it to a file",
+            trust.path().display()
+        ),
     }
+}
+
+/// The host in an address, without the brackets of IPv6.
+pub(crate) fn host(url: &str) -> String {
+    let host = hostname_port_from_url(url, DEFAULT_PORT).map(|(host, _)| host).unwrap_or_default();
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
 /// Makes a folder in which the library finds this certificate to trust and no other.

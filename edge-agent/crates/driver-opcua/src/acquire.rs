@@ -12,7 +12,7 @@ use opcua::types::{
 };
 use plant_model::Quality;
 use service_kit::Backoff;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::driver::Driver;
@@ -62,11 +62,18 @@ impl Driver {
     /// Hands over what the server reports and what is read, until that fails.
     pub(crate) async fn receive(&mut self, link: &mut Link) -> Result<Infallible, OpcUaError> {
         self.vanished.clear();
+        self.liveness.begin_session();
+        self.is_doubtful = false;
         let mut limits = self.read_limits(link).await?;
         let subscription = self.subscribe(link).await?;
         let all = (0..self.connection.items().len()).filter_map(|index| u16::try_from(index).ok());
         let mut places =
             self.place(link, subscription.as_ref(), &limits, all.map(TagIndex).collect()).await?;
+        if let Some(subscription) = &subscription {
+            self.watch_clock(link, subscription).await?;
+        }
+        let mut looks = interval(self.connection.clock_interval());
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retries = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
         let mut retry_at = Instant::now() + retries.next_wait();
         let period = self.connection.poll_interval();
@@ -103,6 +110,8 @@ impl Driver {
                     self.counters.missed_ticks.add(missed);
                     self.poll(link, &mut limits, &places.polled).await?;
                 }
+                order = self.writes.next() => self.make_write(link, order).await?,
+                _ = looks.tick() => self.look_at_clock(link).await?,
                 () = sleep_until(self.published_at + silence_limit), if subscription.is_some() => {
                     return Err(OpcUaError::Silent { limit: silence_limit });
                 }
@@ -148,8 +157,15 @@ impl Driver {
         let asked = self.connection.publishing_interval();
         let counts = Counts::of(asked);
         let (session, inbox) = (Arc::clone(&link.session), link.inbox());
-        let create =
-            session.create_subscription(asked, counts.lifetime, counts.keep_alive, 0, 0, true, inbox);
+        let create = session.create_subscription(
+            asked,
+            counts.lifetime,
+            counts.keep_alive,
+            self.changes_max,
+            0,
+            true,
+            inbox,
+        );
         let id = self.request(link, "create a subscription", create).await?;
         self.published_at = Instant::now();
         let state = session.subscription_state().lock();
@@ -185,10 +201,10 @@ impl Driver {
         tags: Vec<TagIndex>,
     ) -> Result<(Vec<Node>, Vec<TagIndex>), OpcUaError> {
         let connection = Arc::clone(&self.connection);
-        let namespaces = self.read_namespaces(link).await?;
+        self.namespaces = self.read_namespaces(link).await?;
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         for tag in tags {
-            match subscription::resolve(&connection.items()[tag.as_usize()].node, &namespaces) {
+            match subscription::resolve(&connection.items()[tag.as_usize()].node, &self.namespaces) {
                 Some(node) => found.push((tag, node)),
                 None => {
                     let problem = "the server has no such namespace";
@@ -372,6 +388,25 @@ impl Driver {
         }
     }
 
+    /// Has the server report its clock, if it will. It comes last: a tag matters more.
+    async fn watch_clock(&mut self, link: &mut Link, subscription: &Subscription) -> Result<(), OpcUaError> {
+        let every = self.connection.clock_interval();
+        let (session, items) = (Arc::clone(&link.session), vec![subscription::clock_request(every / 2)]);
+        let create = session.create_monitored_items(subscription.id, TimestampsToReturn::Neither, items);
+        let answers = match self.request(link, "create a monitored item", create).await {
+            Ok(answers) => answers,
+            Err(OpcUaError::Request { cause, .. }) if cause.status() != StatusCode::BadTimeout => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(answer) = answers.first().filter(|answer| answer.result.status_code.is_good()) {
+            let sampling = milliseconds(answer.result.revised_sampling_interval);
+            self.liveness.watch(sampling.saturating_add(subscription.publishing), every);
+        }
+        Ok(())
+    }
+
     /// Reads nodes once, in requests of a size that the server takes.
     async fn poll(&mut self, link: &mut Link, limits: &mut Limits, nodes: &[Node]) -> Result<(), OpcUaError> {
         let mut rest = nodes;
@@ -403,7 +438,7 @@ impl Driver {
                 }
             }
         }
-        self.report.hand_over_or_greet();
+        self.hand_over();
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use tokio_util::codec::FramedRead;
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// The port of OPC UA (IANA).
-const DEFAULT_PORT: u16 = 4840;
+pub(crate) const DEFAULT_PORT: u16 = 4840;
 
 /// Makes a [`DeadlineConnector`] for the endpoint of a session.
 pub(crate) struct DeadlineSource;

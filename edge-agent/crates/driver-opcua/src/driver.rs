@@ -20,6 +20,8 @@ use crate::discovery::{REQUEST_LIMIT, configuration};
 use crate::error::OpcUaError;
 use crate::identity::Identity;
 use crate::link::{Activity, Arrived, Link};
+use crate::liveness::Liveness;
+use crate::write::WriteQueue;
 use crate::{subscription, value};
 
 /// What a session may take to be connected and activated.
@@ -35,6 +37,9 @@ const CLOCK_ERROR_MAX: Duration = Duration::from_secs(3600);
 /// The waits between two attempts to connect.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
+
+/// So many changes a server may send in one message: 50 KB of numbers. One that takes less is found out.
+const CHANGES_MAX: u32 = 1000;
 
 pub(crate) struct Driver {
     pub(crate) connection: Arc<OpcUaConnection>,
@@ -55,6 +60,14 @@ pub(crate) struct Driver {
     pub(crate) vanished: Vec<TagIndex>,
     /// Whether the clock of the machine is known to be wrong.
     clock_is_doubtful: bool,
+    pub(crate) writes: WriteQueue,
+    /// Of the server, in the order of their indexes.
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) liveness: Liveness,
+    /// How many changes the server may send at a time.
+    pub(crate) changes_max: u32,
+    /// Whether the server may hang, so that silence does not say that nothing changed.
+    pub(crate) is_doubtful: bool,
 }
 
 /// Why a session ended.
@@ -64,11 +77,13 @@ enum Stop {
 }
 
 impl Driver {
+    #[expect(clippy::too_many_arguments, reason = "all that a driver is made of, as in `run_with_writes`")]
     pub(crate) fn new(
         connection: OpcUaConnection,
         name: MachineId,
         identity: Arc<Identity>,
         sink: Box<dyn MachineSink>,
+        writes: WriteQueue,
         clock: Clock,
         counters: Arc<DriverCounters>,
         shutdown: CancellationToken,
@@ -76,7 +91,7 @@ impl Driver {
         Self {
             config: configuration(
                 name.as_str(),
-                &identity.application_uri(),
+                identity.application_uri(),
                 connection.publishing_interval(),
             ),
             report: Report::new(sink, connection.items().len()),
@@ -85,11 +100,12 @@ impl Driver {
             remark: String::new(),
             vanished: Vec::new(),
             clock_is_doubtful: false,
-            access: Access {
-                endpoint: connection.endpoint().to_owned(),
-                security: connection.security().clone(),
-                user: connection.user().cloned(),
-            },
+            writes,
+            namespaces: Vec::new(),
+            liveness: Liveness::default(),
+            changes_max: CHANGES_MAX,
+            is_doubtful: false,
+            access: Access::from(&connection),
             connection: Arc::new(connection),
             name,
             identity,
@@ -112,8 +128,21 @@ impl Driver {
             }
             let Stop::Failed(error) = stop else { return };
             let wait = if error.needs_a_person() { PERSON_WAIT } else { self.backoff.next_wait() };
-            if shutdown.run_until_cancelled(sleep(wait)).await.is_none() {
+            let pause = self.pause(wait, &error);
+            if shutdown.run_until_cancelled(pause).await.is_none() {
                 return;
+            }
+        }
+    }
+
+    /// Waits before the next attempt; nobody is left waiting for a write meanwhile.
+    async fn pause(&mut self, wait: Duration, error: &OpcUaError) {
+        let end = sleep(wait);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                order = self.writes.next() => order.refuse(&format!("there is no session: {error}")),
             }
         }
     }
@@ -143,7 +172,12 @@ impl Driver {
         let connection = Arc::clone(&self.connection);
         connect(link, connection.endpoint(), &self.identity).await?;
         self.counters.connects.increment();
-        self.receive(link).await
+        let ended = self.receive(link).await;
+        if let Err(OpcUaError::TooMany { .. }) = ended {
+            // What did not fit is lost for this session; the next one begins with all values.
+            self.changes_max = (self.changes_max / 4).max(1);
+        }
+        ended
     }
 
     /// Sends a request and goes on handing over values while the answer is awaited.
@@ -174,6 +208,10 @@ impl Driver {
                 self.counters.notifications.increment();
                 self.gain_link();
                 let (at, tags) = (self.now(), self.connection.items().len());
+                if !arrived.is_empty() {
+                    self.liveness.handle_report(arrived.iter().any(|a| a.handle == subscription::CLOCK));
+                    self.is_doubtful = false;
+                }
                 for Arrived { handle, value } in arrived {
                     match subscription::tag(handle, tags) {
                         Some(tag) if value.status == Some(StatusCode::BadNodeIdUnknown) => {
@@ -183,7 +221,7 @@ impl Driver {
                         None => {}
                     }
                 }
-                self.report.hand_over_or_greet();
+                self.hand_over();
             }
             Activity::Connected | Activity::Other => {}
         }
@@ -203,6 +241,15 @@ impl Driver {
         }
         self.counters.acquired_samples.increment();
         self.report.add(tag, sample, at.received_at);
+    }
+
+    /// Hands over what arrived. That nothing did says that nothing changed, unless the server may hang.
+    pub(crate) fn hand_over(&mut self) {
+        if self.is_doubtful {
+            self.report.hand_over();
+        } else {
+            self.report.hand_over_or_greet();
+        }
     }
 
     /// A machine whose clock is wrong is read all the same; its values stand at the gateway's time.
@@ -255,7 +302,8 @@ pub(crate) async fn connect(link: &mut Link, endpoint: &str, identity: &Identity
                 Ok(Activity::Connected) => return Ok(()),
                 Ok(Activity::Published(_) | Activity::Other) => {}
                 Err(OpcUaError::Lost { status }) => {
-                    return Err(OpcUaError::no_session(endpoint, status, &identity.certificate_file()));
+                    let own = identity.certificate_file();
+                    return Err(OpcUaError::no_session(endpoint, status, &own, link.shows_chain));
                 }
                 Err(error) => return Err(error),
             }

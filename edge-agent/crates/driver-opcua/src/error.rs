@@ -28,6 +28,10 @@ pub(crate) enum OpcUaError {
     Untrusted { endpoint: String, certificate: String, fix: String },
     #[error("the certificate of {endpoint} {cause}")]
     ServerCertificate { endpoint: String, cause: CertificateError },
+    #[error(
+        "an authority in the trusted folder vouches for the certificate of {endpoint}, but it {cause}. Or {fix}"
+    )]
+    ForeignHost { endpoint: String, cause: CertificateError, fix: String },
     #[error("the trusted certificates in {} cannot be used: {problem}", file.display())]
     TrustFile { file: PathBuf, problem: String },
     #[error(
@@ -35,6 +39,11 @@ pub(crate) enum OpcUaError {
          certificate.der and key.pem there, so that new ones are made, and have every server trust them", file.display()
     )]
     OwnCertificate { file: PathBuf, problem: String },
+    #[error(
+        "the agent's certificate cannot be used: {}: {problem}. Name the folder of a running agent (opcua/ beside \
+         its buffer), and be its user or root", file.display()
+    )]
+    AgentCertificate { file: PathBuf, problem: String },
     #[error("the password file {} cannot be used: {problem}", file.display())]
     Password { file: PathBuf, problem: String },
     #[error("{endpoint} refuses the session: {status}. {fix}")]
@@ -45,8 +54,12 @@ pub(crate) enum OpcUaError {
     Lost { status: StatusCode },
     #[error("the server ended the subscription: {status}")]
     Subscription { status: StatusCode },
+    #[error("the server has more changes than fit its messages ({status}); it is asked for fewer at a time")]
+    TooMany { status: StatusCode },
     #[error("the server has published nothing for {limit:?}")]
     Silent { limit: Duration },
+    #[error("{sign}; the session is made anew")]
+    Stalled { sign: &'static str },
 }
 
 impl OpcUaError {
@@ -58,14 +71,16 @@ impl OpcUaError {
             | Self::NoEndpoint { .. }
             | Self::Untrusted { .. }
             | Self::ServerCertificate { .. }
+            | Self::ForeignHost { .. }
             | Self::TrustFile { .. }
             | Self::OwnCertificate { .. }
+            | Self::AgentCertificate { .. }
             | Self::Password { .. }
             | Self::Refused { .. } => Quality::BAD_NOT_CONNECTED,
-            Self::Request { .. } | Self::Lost { .. } | Self::Subscription { .. } => {
+            Self::Request { .. } | Self::Lost { .. } | Self::Subscription { .. } | Self::TooMany { .. } => {
                 Quality::BAD_COMMUNICATION_ERROR
             }
-            Self::Silent { .. } => Quality::BAD_TIMEOUT,
+            Self::Silent { .. } | Self::Stalled { .. } => Quality::BAD_TIMEOUT,
         }
     }
 
@@ -76,8 +91,10 @@ impl OpcUaError {
             Self::NoEndpoint { .. }
             | Self::Untrusted { .. }
             | Self::ServerCertificate { .. }
+            | Self::ForeignHost { .. }
             | Self::TrustFile { .. }
             | Self::OwnCertificate { .. }
+            | Self::AgentCertificate { .. }
             | Self::Password { .. }
             | Self::Refused { .. } => true,
             Self::Connect { .. }
@@ -85,14 +102,32 @@ impl OpcUaError {
             | Self::Request { .. }
             | Self::Lost { .. }
             | Self::Subscription { .. }
-            | Self::Silent { .. } => false,
+            | Self::TooMany { .. }
+            | Self::Silent { .. }
+            | Self::Stalled { .. } => false,
         }
     }
 
-    /// What it means that no session came about. `own_certificate` is the file a server must trust.
-    pub(crate) fn no_session(endpoint: &str, status: StatusCode, own_certificate: &std::path::Path) -> Self {
+    /// What it means that no session came about. `own_certificate` is the file a server must trust;
+    /// `shows_chain` says that the server showed more than its own certificate.
+    pub(crate) fn no_session(
+        endpoint: &str,
+        status: StatusCode,
+        own_certificate: &std::path::Path,
+        shows_chain: bool,
+    ) -> Self {
         let own = own_certificate.display();
         let fix = match status {
+            StatusCode::BadCertificateInvalid if shows_chain => {
+                "It sends its certificate together with those of its issuers, which cannot be read here when a \
+                 channel is opened. Have the server send its own certificate alone (no issuers in its own \
+                 certificate file), and pin that"
+                    .to_owned()
+            }
+            StatusCode::BadCertificateInvalid => format!(
+                "Have the server trust this gateway's certificate {own}; if it does, have it send its own \
+                 certificate alone, without those of its issuers"
+            ),
             StatusCode::BadUserAccessDenied
             | StatusCode::BadIdentityTokenInvalid
             | StatusCode::BadIdentityTokenRejected => {
@@ -100,7 +135,6 @@ impl OpcUaError {
             }
             StatusCode::BadSecurityChecksFailed
             | StatusCode::BadCertificateUntrusted
-            | StatusCode::BadCertificateInvalid
             | StatusCode::BadCertificateUseNotAllowed
             | StatusCode::BadCertificateIssuerUseNotAllowed => {
                 format!("Have the server trust this gateway's certificate {own}")

@@ -13,6 +13,7 @@
 //!   reported, never tried in another way. Its certificate must be a trusted one.
 //! * What a server will not watch is read cyclically, unless the configuration forbids it; what it does
 //!   not know is bad, asked for again, and hinders nothing else.
+//! * Writes are made in the same task, one at a time, never overlap with a read, and are read back.
 //! * When data stop, every tag turns bad once, with the reason.
 
 mod access;
@@ -20,14 +21,18 @@ mod acquire;
 mod certificate;
 mod connector;
 mod discovery;
+mod doctor;
 mod driver;
 mod error;
 mod identity;
 mod limits;
 mod link;
+mod liveness;
 mod probe;
 mod subscription;
+mod trust;
 mod value;
+mod write;
 
 use std::sync::Arc;
 
@@ -37,8 +42,10 @@ use service_kit::Clock;
 use tokio_util::sync::CancellationToken;
 
 pub use access::Access;
+pub use doctor::{EndpointReport, ShownCertificate, endpoints};
 pub use identity::Identity;
-pub use probe::{BrowseSummary, BrowsedNode, EndpointReport, NodeKind, Probe, ProbeError, endpoints};
+pub use probe::{BrowseSummary, BrowsedNode, NodeKind, Probe, ProbeError};
+pub use write::{WriteOutcome, WriteQueue, WriteRequest, Writer, write_queue};
 
 /// Reads the machine `name` until `shutdown` is cancelled, then closes the session, which takes at
 /// most 300 ms.
@@ -51,5 +58,21 @@ pub async fn run(
     counters: Arc<DriverCounters>,
     shutdown: CancellationToken,
 ) {
-    driver::Driver::new(connection, name, identity, sink, clock, counters, shutdown).run().await;
+    let queue = WriteQueue::default();
+    run_with_writes(connection, name, identity, sink, queue, clock, counters, shutdown).await;
+}
+
+/// As [`run`], and makes the writes of `queue` between two requests.
+#[expect(clippy::too_many_arguments, reason = "all that a driver is made of, as in `run`")]
+pub async fn run_with_writes(
+    connection: OpcUaConnection,
+    name: MachineId,
+    identity: Arc<Identity>,
+    sink: Box<dyn MachineSink>,
+    queue: WriteQueue,
+    clock: Clock,
+    counters: Arc<DriverCounters>,
+    shutdown: CancellationToken,
+) {
+    driver::Driver::new(connection, name, identity, sink, queue, clock, counters, shutdown).run().await;
 }

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use crate::access::Entrance;
 use crate::connector::DeadlineSource;
 use crate::error::OpcUaError;
+use crate::limits::is_too_large;
 
 /// What closing a session may take; a server that does not answer forgets it by itself.
 const CLOSE_LIMIT: Duration = Duration::from_millis(300);
@@ -50,6 +51,7 @@ pub(crate) struct Link {
     pub(crate) session: Arc<Session>,
     events: Events,
     inbox: Inbox,
+    pub(crate) shows_chain: bool,
     was_connected: bool,
     has_ended: bool,
 }
@@ -57,13 +59,14 @@ pub(crate) struct Link {
 impl Link {
     /// A session that connects when its events are polled.
     pub(crate) fn new(config: &ClientConfig, entrance: Entrance) -> Result<Self, Error> {
+        let shows_chain = entrance.shows_chain;
         let (session, events) = SessionBuilder::new(config)
             .user_identity_token(entrance.user)
             .connect_to_endpoint_directly(entrance.endpoint)?
             .with_connector(DeadlineSource)
             .build(entrance.store)?;
         let (events, inbox) = (Box::pin(events.enter()), Inbox::default());
-        Ok(Self { session, events, inbox, was_connected: false, has_ended: false })
+        Ok(Self { session, events, inbox, shows_chain, was_connected: false, has_ended: false })
     }
 
     /// What takes the notifications of a subscription of this session.
@@ -83,6 +86,11 @@ impl Link {
                 if is_subscription_gone(status) =>
             {
                 Err(OpcUaError::Subscription { status })
+            }
+            Some(Ok(SessionPollResult::Subscription(SubscriptionActivity::PublishFailed(status))))
+                if is_too_large(status) =>
+            {
+                Err(OpcUaError::TooMany { status })
             }
             Some(Ok(SessionPollResult::Subscription(SubscriptionActivity::FatalFailure(status)))) => {
                 Err(OpcUaError::Subscription { status })

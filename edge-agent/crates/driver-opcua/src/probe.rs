@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use acquisition::{Instants, NodeReference};
 use opcua::client::Session;
@@ -20,8 +20,7 @@ use thiserror::Error as ThisError;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::certificate::Certificate;
-use crate::discovery::{configuration, describe, list_endpoints};
+use crate::discovery::configuration;
 use crate::driver::{cannot_connect, connect};
 use crate::error::OpcUaError;
 use crate::identity::Identity;
@@ -30,10 +29,10 @@ use crate::link::Link;
 use crate::{subscription, value};
 
 /// The name under which the files of a probe's server certificates are kept.
-const NAME: &str = "probe";
+pub(crate) const NAME: &str = "probe";
 
 /// A probe has no subscription; the library wants an interval all the same.
-const NO_PUBLISHING: Duration = Duration::from_secs(1);
+pub(crate) const NO_PUBLISHING: Duration = Duration::from_secs(1);
 
 /// So many references a server shall answer for one node at a time.
 const REFERENCES_PER_NODE: u32 = 1000;
@@ -48,50 +47,6 @@ const DEPTH_MAX: u16 = 32;
 #[derive(Debug, ThisError)]
 #[error(transparent)]
 pub struct ProbeError(#[from] OpcUaError);
-
-/// An endpoint as a server describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EndpointReport {
-    /// The address that the server announces.
-    pub url: String,
-    /// Policy, mode and kinds of users.
-    pub protection: String,
-    /// The certificate: holder and thumbprint; `None` if the server shows none.
-    pub certificate: Option<String>,
-    /// What is wrong with the certificate, and the fix.
-    pub problems: Vec<String>,
-}
-
-/// Asks a server, without a session, for its endpoints.
-///
-/// # Errors
-/// The server cannot be reached or does not answer.
-pub async fn endpoints(url: &str) -> Result<Vec<EndpointReport>, ProbeError> {
-    let config = configuration(NAME, "urn:edge-agent", NO_PUBLISHING);
-    let endpoints = list_endpoints(&config, url).await?;
-    let report = |endpoint: opcua::types::EndpointDescription| {
-        let certificate = endpoint.server_certificate.as_ref();
-        let mut problems = Vec::new();
-        let shown = (!certificate.is_empty()).then(|| Certificate::from_der(certificate));
-        if let Some(Ok(certificate)) = &shown {
-            let checks = [
-                certificate.check_time(SystemTime::now()),
-                certificate.check_application_uri(endpoint.server.application_uri.as_ref()),
-            ];
-            problems
-                .extend(checks.into_iter().filter_map(Result::err).map(|e| format!("the certificate {e}")));
-        } else if let Some(Err(error)) = &shown {
-            problems.push(format!("the certificate {error}"));
-        }
-        EndpointReport {
-            url: endpoint.endpoint_url.to_string(),
-            protection: describe(&endpoint),
-            certificate: shown.and_then(Result::ok).map(|certificate| certificate.describe()),
-            problems,
-        }
-    };
-    Ok(endpoints.into_iter().map(report).collect())
-}
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +101,7 @@ impl Probe {
     /// # Errors
     /// As for a machine: every reason names its fix.
     pub async fn open(access: &Access, identity: &Arc<Identity>) -> Result<Self, ProbeError> {
-        let config = configuration(NAME, &identity.application_uri(), NO_PUBLISHING);
+        let config = configuration(NAME, identity.application_uri(), NO_PUBLISHING);
         let entrance = access.enter(&config, identity, NAME).await?;
         let mut link =
             Link::new(&config, entrance).map_err(|cause| cannot_connect(&access.endpoint, cause))?;
@@ -215,16 +170,24 @@ impl Probe {
                     fresh.push((child(&batch[parent], &reference), reference.node_class));
                 }
             }
-            let types = self.data_types(&fresh).await?;
-            for ((node, class), data_type) in fresh.into_iter().zip(types) {
-                summary.nodes += 1;
-                tell(self.browsed(&node, class, data_type));
-                if node.depth < DEPTH_MAX && waiting.len() < WAITING_MAX {
-                    waiting.push_back(node);
-                } else {
-                    summary.is_complete = false;
+            let mut fresh = fresh.into_iter();
+            while !cancel.is_cancelled() {
+                let chunk: Vec<_> = fresh.by_ref().take(self.limits.nodes_per_read).collect();
+                if chunk.is_empty() {
+                    break;
+                }
+                let types = self.data_types(&chunk).await?;
+                for ((node, class), data_type) in chunk.into_iter().zip(types) {
+                    summary.nodes += 1;
+                    tell(self.browsed(&node, class, data_type));
+                    if node.depth < DEPTH_MAX && waiting.len() < WAITING_MAX {
+                        waiting.push_back(node);
+                    } else {
+                        summary.is_complete = false;
+                    }
                 }
             }
+            summary.is_complete &= fresh.next().is_none();
         }
         Ok(summary)
     }

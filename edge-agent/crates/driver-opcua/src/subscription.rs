@@ -6,7 +6,7 @@ use acquisition::{Deadband, Namespace, NodeIdentifier, NodeReference, OpcUaConne
 use opcua::types::{
     AttributeId, ByteString, DataChangeFilter, DataChangeTrigger, DataValue, DeadbandType, ExtensionObject,
     Guid, Identifier, MonitoredItemCreateRequest, MonitoringMode, MonitoringParameters, NodeId, ReadValueId,
-    Variant,
+    VariableId, Variant,
 };
 
 /// So many changes of one item the server keeps between two publishes. Sampled every 10 ms and
@@ -51,6 +51,9 @@ pub(crate) fn silence_limit(publishing_interval: Duration, keep_alive_count: u32
     let keep_alive = publishing_interval.saturating_mul(keep_alive_count.max(1));
     keep_alive.saturating_mul(KEEP_ALIVES_MISSED).max(SILENCE_MIN)
 }
+
+/// The client handle of the server's clock, which no tag has.
+pub(crate) const CLOCK: u32 = u32::MAX;
 
 /// The client handle of a tag; 0 would be replaced by the library.
 pub(crate) fn handle(tag: TagIndex) -> u32 {
@@ -122,6 +125,21 @@ pub(crate) fn create_request(
             sampling_interval: connection.sampling_interval().as_secs_f64() * 1000.0,
             filter: deadband.map_or_else(ExtensionObject::null, data_change_filter),
             queue_size: QUEUE_SIZE,
+            discard_oldest: true,
+        },
+    }
+}
+
+/// A request to report the clock of the server. The newest time is enough.
+pub(crate) fn clock_request(sampling: Duration) -> MonitoredItemCreateRequest {
+    MonitoredItemCreateRequest {
+        item_to_monitor: ReadValueId::from(NodeId::from(VariableId::Server_ServerStatus_CurrentTime)),
+        monitoring_mode: MonitoringMode::Reporting,
+        requested_parameters: MonitoringParameters {
+            client_handle: CLOCK,
+            sampling_interval: sampling.as_secs_f64() * 1000.0,
+            filter: ExtensionObject::null(),
+            queue_size: 1,
             discard_oldest: true,
         },
     }

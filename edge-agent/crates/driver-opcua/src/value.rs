@@ -114,7 +114,7 @@ fn as_float(value: &Variant) -> Result<Value, Quality> {
 
 /// The number as an integer, if it is whole and in the range where every whole number is exact.
 #[expect(clippy::cast_possible_truncation, reason = "the number is whole and at most 2^53")]
-fn whole(number: f64) -> Option<i64> {
+pub(crate) fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
 }
 

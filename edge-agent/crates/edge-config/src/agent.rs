@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use plant_model::{GatewayId, TenantId};
 
-use crate::MachineConfig;
+use crate::output::{self, Plant};
 use crate::section::Section;
+use crate::{MachineConfig, OutputConfig, RaisedRate};
 
 /// The version of the format.
 const VERSION: i64 = 1;
@@ -31,8 +32,12 @@ pub struct AgentConfig {
     /// What an alarm may take from the change in the machine to the decision; `check` holds the plan
     /// of requests against it.
     pub alarm_latency_budget: Duration,
+    /// What alarms switch at the gateway itself.
+    pub outputs: Vec<OutputConfig>,
     /// The machines, one file each.
     pub machines: Vec<MachineConfig>,
+    /// Where they are read more often than their files say, for the sake of alarms.
+    pub raised: Vec<RaisedRate>,
 }
 
 /// The way to the backend.
@@ -70,9 +75,11 @@ pub struct BufferConfig {
 pub struct StatusConfig {
     /// Where it listens; loopback only. `None`: not at all.
     pub listen: Option<SocketAddr>,
+    /// Whether people at the gateway may acknowledge, shelve and reset alarms there.
+    pub alarm_commands: bool,
 }
 
-pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
+pub(crate) fn parse(root: &mut Section<'_>, plant: &Plant<'_>) -> Option<AgentConfig> {
     check_version(root);
     let tenant = root.parsed("tenant", "the id of the customer");
     let gateway = root.parsed("gateway", "the id of this gateway");
@@ -82,8 +89,9 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
     if buffer.is_none() && !root.has("buffer") {
         root.problem("buffer", "is missing; a table [buffer] with a path is needed");
     }
-    let status = root.table("status", status).unwrap_or(StatusConfig { listen: None });
+    let status = root.table("status", status).unwrap_or(StatusConfig { listen: None, alarm_commands: false });
     let alarm_latency_budget = root.millis("alarm_latency_budget_ms", 20..=60_000, 500);
+    let outputs = output::outputs(root, plant);
     if has_uplink && uplink.is_none() {
         return None;
     }
@@ -94,7 +102,9 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<AgentConfig> {
         buffer: buffer?,
         status,
         alarm_latency_budget,
+        outputs,
         machines: Vec::new(),
+        raised: Vec::new(),
     })
 }
 
@@ -134,10 +144,11 @@ fn buffer(section: &mut Section<'_>) -> Option<BufferConfig> {
 }
 
 fn status(section: &mut Section<'_>) -> Option<StatusConfig> {
+    let alarm_commands = section.flag("alarm_commands").unwrap_or(false);
     let listen: SocketAddr = section.parsed("listen", "an address and port, for example 127.0.0.1:9180")?;
     if !listen.ip().is_loopback() {
         section.problem("listen", "only a loopback address is allowed, for example 127.0.0.1:9180");
         return None;
     }
-    Some(StatusConfig { listen: Some(listen) })
+    Some(StatusConfig { listen: Some(listen), alarm_commands })
 }

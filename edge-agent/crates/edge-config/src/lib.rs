@@ -5,10 +5,14 @@
 //! that is not known is an error: a misspelt limit must not be a silent default.
 
 mod agent;
+mod alarm;
 mod machine;
 mod modbus;
 mod opcua;
+mod output;
 mod problem;
+mod rates;
+mod report;
 mod section;
 
 use std::collections::HashMap;
@@ -16,8 +20,11 @@ use std::path::Path;
 
 pub use agent::{AgentConfig, BufferConfig, Secret, StatusConfig, UplinkConfig};
 pub use machine::{Connection, MachineConfig, Origin, TagConfig};
+pub use output::{OutputConfig, OutputTarget, TagTarget};
 pub use problem::{ConfigErrors, Problem};
+pub use rates::RaisedRate;
 
+use output::Plant;
 use problem::Report;
 use section::Document;
 
@@ -30,8 +37,6 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Every problem of every file, in the order of files and lines.
 pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
     let report = Report::default();
-    let agent = read(&folder.join("agent.toml"), &report)
-        .and_then(|text| parse(&folder.join("agent.toml"), &text, &report, agent::parse));
     let mut machines = Vec::new();
     for path in machine_files(&folder.join("machines.d"), &report) {
         let Some(text) = read(&path, &report) else { continue };
@@ -41,8 +46,15 @@ pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
     }
     check_unique(&machines, &report);
     check_lines(&machines, &report);
-    let machines = machines.into_iter().map(|(_, machine)| machine).collect();
-    report.finish(agent.map(|agent| AgentConfig { machines, ..agent }))
+    let mut machines: Vec<_> = machines.into_iter().map(|(_, machine)| machine).collect();
+    let plant = Plant { machines: &machines, is_complete: report.is_empty() };
+    let path = folder.join("agent.toml");
+    let agent =
+        read(&path, &report).and_then(|text| parse(&path, &text, &report, |root| agent::parse(root, &plant)));
+    report.finish(agent.map(|agent| {
+        let raised = rates::raise(&mut machines, agent.alarm_latency_budget);
+        AgentConfig { machines, raised, ..agent }
+    }))
 }
 
 /// Reads a machine from text that is not, or not yet, in its file; `path` names it in problems.
@@ -124,5 +136,9 @@ fn check_lines(machines: &[(std::path::PathBuf, MachineConfig)], report: &Report
     }
 }
 
+#[cfg(test)]
+mod alarm_tests;
+#[cfg(test)]
+mod output_tests;
 #[cfg(test)]
 mod tests;

@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use acquisition::{ModbusConnection, ModbusTag, OpcUaConnection, OpcUaItem};
-use plant_model::{AlarmDefinition, AlarmKind, AlarmPriority, DataType, MachineId, TagDefinition, TagId};
+use acquisition::{
+    Absence, ChangeFilter, ModbusConnection, ModbusTag, OnChange, OpcUaConnection, OpcUaItem, ValueRange,
+};
+use alarm_engine::Expression;
+use plant_model::{AlarmDefinition, DataType, Enumeration, MachineId, TagDefinition, TagId};
 use protocol::TagRole;
 
 use crate::agent::check_version;
+use crate::alarm;
 use crate::modbus::{self, Carrier};
 use crate::opcua;
+use crate::report;
 use crate::section::Section;
 
 /// A machine, ready to be read.
@@ -64,19 +68,43 @@ impl Connection {
     }
 }
 
+impl MachineConfig {
+    /// Decides what of the machine's readings is recorded.
+    #[must_use]
+    pub fn change_filter(&self) -> ChangeFilter {
+        let absence = match &self.connection {
+            Connection::Modbus(_) => Absence::Unmeasured,
+            Connection::OpcUa(_) => Absence::Unchanged,
+        };
+        ChangeFilter::new(self.tags.iter().map(|tag| tag.report), absence)
+    }
+}
+
 /// A tag of a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TagConfig {
     /// What it is.
     pub definition: TagDefinition,
     /// What it means to people.
     pub role: TagRole,
+    /// When its readings are recorded; `None`: all are.
+    pub report: Option<OnChange>,
 }
 
 /// Where a tag is read from.
 enum Source {
     Modbus(ModbusTag),
     OpcUa(OpcUaItem),
+}
+
+impl Source {
+    /// Where the values lie in normal service, if that is known here.
+    fn range(&self) -> Option<ValueRange> {
+        match self {
+            Self::Modbus(tag) => tag.parameters().range,
+            Self::OpcUa(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -106,7 +134,7 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<MachineConfig> {
     let known: HashMap<TagId, DataType> =
         tags.iter().map(|(t, _)| (t.definition.id.clone(), t.definition.data_type)).collect();
     let alarms = root.tables("alarms", |section| {
-        let alarm = alarm(section, &known)?;
+        let alarm = alarm::alarm(section, &known)?;
         origin.alarm_lines.push(section.line());
         Some(alarm)
     });
@@ -176,65 +204,34 @@ fn tag(section: &mut Section<'_>, protocol: Protocol) -> Option<(TagConfig, Sour
         Protocol::Modbus(_) => modbus::register(section, data_type).map(Source::Modbus),
         Protocol::OpcUa => opcua::item(section, data_type).map(Source::OpcUa),
     };
-    let id = id?;
+    // Known even where the rest of the tag is not.
+    let _ = (section.has("report"), section.has("enumeration"));
+    let (id, data_type, source) = (id?, data_type?, source?);
+    let enumeration = enumeration(section, data_type);
+    let report = report::on_change(section, data_type, source.range());
     let name = name.unwrap_or(id.as_str()).to_owned();
-    let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type: data_type? };
-    Some((TagConfig { definition, role }, source?))
+    let definition = TagDefinition { id, name, unit: unit.to_owned(), data_type, enumeration: enumeration? };
+    Some((TagConfig { definition, role, report }, source))
 }
 
-const KINDS: [(&str, AlarmKind); 4] = [
-    ("high_high", AlarmKind::HighHigh),
-    ("high", AlarmKind::High),
-    ("low", AlarmKind::Low),
-    ("low_low", AlarmKind::LowLow),
-];
-
-const PRIORITIES: [(&str, AlarmPriority); 4] = [
-    ("low", AlarmPriority::Low),
-    ("medium", AlarmPriority::Medium),
-    ("high", AlarmPriority::High),
-    ("critical", AlarmPriority::Critical),
-];
-
-fn alarm(section: &mut Section<'_>, tags: &HashMap<TagId, DataType>) -> Option<AlarmDefinition> {
-    let id = section.parsed("id", "the id of the alarm");
-    let tag = alarm_tag(section, tags);
-    let kind = section.required_choice("kind", &KINDS);
-    let limit = section.required_number("limit");
-    let deadband = section.number("deadband").unwrap_or(0.0);
-    if deadband < 0.0 {
-        section.problem("deadband", "is negative; zero or more is allowed");
-    }
-    let on_delay = section.millis("on_delay_ms", 0..=86_400_000, 0);
-    let off_delay: Duration = section.millis("off_delay_ms", 0..=86_400_000, 0);
-    let priority = section.choice("priority", &PRIORITIES).unwrap_or(AlarmPriority::Medium);
-    let message = section.required_text("message", "what a person is to read and do");
-    Some(AlarmDefinition {
-        id: id?,
-        tag: tag?,
-        kind: kind?,
-        limit: limit?,
-        deadband,
-        on_delay,
-        off_delay,
-        priority,
-        message: message?.to_owned(),
-    })
-}
-
-fn alarm_tag(section: &mut Section<'_>, tags: &HashMap<TagId, DataType>) -> Option<TagId> {
-    let tag: TagId = section.parsed("tag", "the id of the tag to watch")?;
-    match tags.get(&tag) {
-        Some(DataType::Text) => {
-            section.problem("tag", "is a text; a limit needs a number");
-            None
+/// Reads `enumeration = { 0 = "stopped", 1 = "running" }`; empty if it is not there.
+fn enumeration(section: &mut Section<'_>, data_type: DataType) -> Option<Enumeration> {
+    const KEY: &str = "enumeration";
+    let names = section.numbered_texts(KEY)?;
+    let allowed = match data_type {
+        DataType::Int => i64::MIN..=i64::MAX,
+        DataType::Bool => 0..=1,
+        DataType::Float | DataType::Text if names.is_empty() => return Some(Enumeration::default()),
+        DataType::Float | DataType::Text => {
+            section.problem(KEY, format!("a {} has no names; use data_type int or bool", data_type.name()));
+            return None;
         }
-        Some(DataType::Bool | DataType::Int | DataType::Float) => Some(tag),
-        None => {
-            section.problem("tag", "this machine has no such tag");
-            None
-        }
+    };
+    if let Some((number, _)) = names.iter().find(|(number, _)| !allowed.contains(number)) {
+        section.problem(KEY, format!("{number} is no value of a bool; 0 (false) and 1 (true) are allowed"));
+        return None;
     }
+    Enumeration::new(names).map_err(|error| section.problem(KEY, error.to_string())).ok()
 }
 
 /// Tells the nodes that are watched by an alarm. A deadband would keep a value from its alarm.
@@ -247,7 +244,7 @@ fn mark_alarms(
     for (tag, source) in tags.iter().zip(sources) {
         let id = &tag.definition.id;
         let Source::OpcUa(item) = source else { continue };
-        item.has_alarm = alarms.iter().any(|alarm| alarm.tag == *id);
+        item.has_alarm = alarms.iter().any(|alarm| Expression::tags_of(alarm).contains(id));
         if item.has_alarm && item.deadband.is_some() {
             root.problem(
                 "tags",

@@ -1,10 +1,12 @@
 //! The Modbus part of a machine file: `[modbus_tcp]`, `[modbus_rtu]`, `[modbus_rtu_over_tcp]` and the
 //! registers of its tags.
 
+use std::time::Duration;
+
 use acquisition::{
-    AfterRead, Byte, Grouping, ModbusAddress, ModbusConnection, ModbusConnectionParameters, ModbusTag,
-    ModbusTagParameters, Parity, PlanLimits, Quirks, RegisterFormat, RegisterTable, SerialLine, ValueRange,
-    WordOrder,
+    AfterRead, Bridging, Byte, Grouping, ModbusAddress, ModbusConnection, ModbusConnectionParameters,
+    ModbusTag, ModbusTagParameters, Parity, PlanLimits, Quirks, RegisterFormat, RegisterTable, SerialLine,
+    ValueRange, WordOrder,
 };
 use plant_model::DataType;
 
@@ -44,6 +46,7 @@ pub(crate) fn connection(
     let unit_id = section.integer("unit_id", 0..=255).unwrap_or(1);
     let timeout = section.millis("timeout_ms", 20..=30_000, 1_000);
     let quirks = quirks(section);
+    let quirks = Quirks { soft_deadline: soft_deadline(section, timeout)?, ..quirks };
     if tags.is_empty() {
         return None;
     }
@@ -51,6 +54,18 @@ pub(crate) fn connection(
     let parameters = ModbusConnectionParameters { address: address?, unit_id, timeout, quirks };
     let key = if matches!(carrier, Carrier::Rtu) { "device" } else { "host" };
     ModbusConnection::new(parameters, tags).map_err(|error| section.problem(key, error.to_string())).ok()
+}
+
+/// `None` inside: there is none.
+fn soft_deadline(section: &mut Section<'_>, timeout: Duration) -> Option<Option<Duration>> {
+    let Some(millis) = section.integer("soft_deadline_ms", 10..=29_999) else { return Some(None) };
+    let soft = Duration::from_millis(u64::try_from(millis).ok()?);
+    if soft >= timeout {
+        let hard = timeout.as_millis();
+        section.problem("soft_deadline_ms", format!("must be shorter than timeout_ms, which is {hard}"));
+        return None;
+    }
+    Some(Some(soft))
 }
 
 fn host_and_port(section: &mut Section<'_>) -> Option<(String, u16)> {
@@ -86,14 +101,16 @@ fn quirks(section: &mut Section<'_>) -> Quirks {
     let max_registers = limit("max_registers", 1..=125, most.max_registers);
     let max_coils = limit("max_coils", 1..=2_000, most.max_coils);
     let max_gap = limit("max_gap", 0..=2_000, most.max_gap);
+    let bridging = if section.has("max_gap") { Bridging::Fixed } else { Bridging::Measured };
     let alone = section.flag("one_request_per_tag").unwrap_or(false);
     let closes = section.flag("close_after_read").unwrap_or(false);
     let grouping = if alone { Grouping::OneTagEach } else { Grouping::Shared };
     Quirks {
         pause_after_connect: section.millis("pause_after_connect_ms", 0..=10_000, 0),
         pause_between_requests: section.millis("pause_between_requests_ms", 0..=10_000, 0),
-        limits: PlanLimits { max_registers, max_coils, max_gap, grouping },
+        limits: PlanLimits { max_registers, max_coils, max_gap, bridging, grouping },
         after_read: if closes { AfterRead::Close } else { AfterRead::Keep },
+        soft_deadline: None,
     }
 }
 

@@ -62,6 +62,11 @@ impl Report {
         self.0.borrow_mut().push(problem);
     }
 
+    /// Whether nothing is wrong so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// A problem of a whole file or folder.
     pub(crate) fn file(&self, path: &Path, message: String) {
         self.push(Problem {

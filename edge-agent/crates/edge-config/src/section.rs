@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use plant_model::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -16,6 +17,8 @@ use crate::problem::{Problem, Report};
 pub(crate) struct Document<'a> {
     file: &'a Path,
     text: &'a str,
+    /// Where each line ends: a list of 10,000 tags asks for the line of each.
+    line_ends: Vec<usize>,
     report: &'a Report,
     table: Spanned<DeTable<'a>>,
 }
@@ -24,16 +27,17 @@ impl<'a> Document<'a> {
     /// Parses a file; syntax errors are reported, all of them.
     pub(crate) fn parse(file: &'a Path, text: &'a str, report: &'a Report) -> Option<Self> {
         let (table, errors) = DeTable::parse_recoverable(text);
+        let line_ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
         for error in &errors {
             report.push(Problem {
                 file: file.to_owned(),
-                line: error.span().map(|span| line_of(text, span.start)),
+                line: error.span().map(|span| line_of(&line_ends, span.start)),
                 key: String::new(),
                 value: String::new(),
                 message: format!("this is not TOML: {}", error.message()),
             });
         }
-        errors.is_empty().then_some(Self { file, text, report, table })
+        errors.is_empty().then_some(Self { file, text, line_ends, report, table })
     }
 
     pub(crate) fn root(&self) -> Section<'_> {
@@ -73,7 +77,7 @@ impl<'a> Section<'a> {
     }
 
     fn line_of(&self, value: &Spanned<DeValue<'_>>) -> usize {
-        line_of(self.document.text, value.span().start)
+        line_of(&self.document.line_ends, value.span().start)
     }
 
     fn full(&self, key: &str) -> String {
@@ -202,6 +206,31 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// One value or several in brackets: truth values, whole numbers and texts.
+    pub(crate) fn values(&mut self, key: &'static str) -> Option<Vec<Value>> {
+        self.typed(key, "true, false, a whole number, a text, or several of them in brackets", |v| {
+            match v.as_array() {
+                Some(array) => array.iter().map(|one| value_of(one.get_ref())).collect(),
+                None => Some(vec![value_of(v)?]),
+            }
+        })
+    }
+
+    /// A table of texts whose keys are whole numbers; empty if it is not there, `None` if it is none.
+    pub(crate) fn numbered_texts(&mut self, key: &'static str) -> Option<Vec<(i64, String)>> {
+        if !self.has(key) {
+            return Some(Vec::new());
+        }
+        let wanted = "a table of names such as { 0 = \"stopped\", 1 = \"running\" }";
+        self.typed(key, wanted, |v| {
+            let entries = v.as_table()?.iter();
+            let entry = |(number, text): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+                Some((number.get_ref().parse().ok()?, text.get_ref().as_str()?.to_owned()))
+            };
+            entries.map(entry).collect()
+        })
+    }
+
     /// A finite number that must be there.
     pub(crate) fn required_number(&mut self, key: &'static str) -> Option<f64> {
         let found = self.number(key);
@@ -279,7 +308,7 @@ impl<'a> Section<'a> {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => format!("known are {}", known.join(", ")),
             };
-            let line = line_of(self.document.text, key.span().start);
+            let line = line_of(&self.document.line_ends, key.span().start);
             self.push(line, name, self.written(value), format!("this key is not known; {hint}"));
         }
     }
@@ -294,8 +323,15 @@ fn number_of(value: &DeValue<'_>) -> Option<f64> {
     text.replace('_', "").parse().ok()
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
+fn value_of(value: &DeValue<'_>) -> Option<Value> {
+    let whole =
+        |n: &toml::de::DeInteger<'_>| i64::from_str_radix(&n.as_str().replace('_', ""), n.radix()).ok();
+    let number = || value.as_integer().and_then(whole).map(Value::Int);
+    value.as_bool().map(Value::Bool).or_else(number).or_else(|| value.as_str().map(|t| Value::Text(t.into())))
+}
+
+fn line_of(line_ends: &[usize], offset: usize) -> usize {
+    line_ends.partition_point(|end| *end < offset) + 1
 }
 
 /// The word that differs least from `word`, if it differs by less than half.

@@ -74,10 +74,10 @@ data_type = "float"
 node_id = "nsu=urn:machine:lathe;s=speed"
 "#;
 
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new(agent: &str, machines: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(agent: &str, machines: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         std::fs::write(folder.path().join("agent.toml"), agent).expect("writes");
         std::fs::create_dir(folder.path().join("machines.d")).expect("creates");
@@ -87,7 +87,11 @@ impl Folder {
         Self(folder)
     }
 
-    fn errors(&self) -> Vec<Problem> {
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+
+    pub(crate) fn errors(&self) -> Vec<Problem> {
         load(self.0.path()).expect_err("refused").0
     }
 }
@@ -355,4 +359,108 @@ fn a_tag_with_an_alarm_is_marked_and_has_no_deadband() {
     let folder = Folder::new(AGENT, &[("b.toml", &text)]);
     let errors = load(folder.0.path()).expect_err("a late alarm").to_string();
     assert!(errors.contains("speed has an alarm"), "{errors}");
+}
+
+/// The oil temperature of the press with one more key.
+fn oil_with(line: &str) -> String {
+    MODBUS.replace("scale = 0.1", &format!("scale = 0.1\n{line}"))
+}
+
+#[test]
+fn report_by_exception_is_off_unless_asked_for() {
+    let read = |line: &str| {
+        read_machine(&PathBuf::from("m.toml"), &oil_with(line)).expect("good").tags.remove(0).report
+    };
+    let rule = |deadband, heartbeat_s| {
+        acquisition::OnChange::new(deadband, std::time::Duration::from_secs(heartbeat_s)).expect("valid")
+    };
+    assert_eq!(read(""), None);
+    assert_eq!(read("report = { absolute = 0.5, heartbeat_s = 30 }"), Some(rule(0.5, 30)));
+    assert_eq!(read("report = { heartbeat_s = 600 }"), Some(rule(0.0, 600)));
+    assert_eq!(read("range = [0, 150]\nreport = { percent = 2 }"), Some(rule(3.0, 60)));
+}
+
+#[test]
+fn a_report_that_cannot_be_meant_is_refused() {
+    for (line, key, message) in [
+        ("report = { percent = 1 }", "tags[0].report.percent", "has no range"),
+        ("report = { absolute = 0 }", "tags[0].report.absolute", "more than zero"),
+        ("range = [0, 1]\nreport = { percent = 101 }", "tags[0].report.percent", "at most 100"),
+        ("report = { absolute = 1, percent = 1 }", "tags[0].report.percent", "leave one out"),
+        ("report = { heartbeat_s = 0 }", "tags[0].report.heartbeat_s", "1 to 86400"),
+        ("report = { heart_beat_s = 9 }", "tags[0].report.heart_beat_s", "did you mean \"heartbeat_s\""),
+    ] {
+        let error = one_error(&oil_with(line));
+        assert!(error.key == key && error.message.contains(message), "{error}");
+    }
+    let text = OPCUA.replace("data_type = \"float\"", "data_type = \"text\"\nreport = { absolute = 1 }");
+    let error = one_error(&text);
+    assert!(error.message.contains("a text has no deadband"), "{error}");
+}
+
+#[test]
+fn numbers_can_have_names_which_the_catalogue_carries() {
+    let text = MODBUS
+        .replace("role = \"state\"", "enumeration = { 10 = \"held\", 0 = \"stopped\", -1 = \"fault\" }");
+    let machine = read_machine(&PathBuf::from("m.toml"), &text).expect("good");
+    let names: Vec<_> = machine.tags[1].definition.enumeration.iter().collect();
+    assert_eq!(names, [(-1, "fault"), (0, "stopped"), (10, "held")]);
+    assert_eq!(machine.tags[0].definition.enumeration.iter().count(), 0);
+    let text = OPCUA.replace("\"float\"", "\"bool\"\nenumeration = { 0 = \"open\", 1 = \"shut\" }");
+    let machine = read_machine(&PathBuf::from("m.toml"), &text).expect("good");
+    assert_eq!(machine.tags[0].definition.enumeration.iter().count(), 2);
+}
+
+#[test]
+fn names_that_cannot_be_meant_are_refused() {
+    let long = "x".repeat(65);
+    let many: Vec<_> = (0..65).map(|n| format!("{n} = \"n{n}\"")).collect();
+    for (data_type, names, message) in [
+        ("int", "{ one = \"running\" }".to_owned(), "a table of names such as"),
+        ("int", "{ 1 = 2 }".to_owned(), "a table of names such as"),
+        ("int", format!("{{ 1 = \"{long}\" }}"), "65 characters: use 1 to 64"),
+        ("int", format!("{{ {} }}", many.join(", ")), "65 names are too many"),
+        ("bool", "{ 2 = \"ajar\" }".to_owned(), "2 is no value of a bool"),
+        ("float", "{ 1 = \"x\" }".to_owned(), "a float has no names"),
+    ] {
+        let text = OPCUA.replace("\"float\"", &format!("\"{data_type}\"\nenumeration = {names}"));
+        let error = one_error(&text);
+        assert!(error.key == "tags[0].enumeration" && error.message.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn tags_with_alarms_are_read_as_often_as_the_budget_needs_and_no_others() {
+    let slow = MODBUS
+        .replace("timeout_ms = 500", "timeout_ms = 200")
+        .replace("interval_ms = 200", "interval_ms = 900");
+    let alarm = "\n[[alarms]]\nid = \"fast\"\ntag = \"speed\"\nkind = \"high\"\nlimit = 1\nmessage = \"m\"\n";
+    let lathe = OPCUA.replace(":4840\"", ":4840\"\nsampling_interval_ms = 2000") + alarm;
+    let folder = Folder::new(AGENT, &[("a.toml", &slow), ("b.toml", &lathe)]);
+    let config = load(folder.0.path()).expect("good");
+    let told: Vec<_> = config
+        .raised
+        .iter()
+        .map(|r| (r.machine.as_str(), r.tags[0].as_str(), r.configured.as_millis(), r.interval.as_millis()))
+        .collect();
+    assert_eq!(told, [("press-1", "oil_temperature", 900, 280), ("lathe-1", "speed", 2_000, 390)]);
+    let Connection::Modbus(press) = &config.machines[0].connection else { panic!("Modbus") };
+    let intervals: Vec<_> = press.blocks().iter().map(|b| b.poll_interval.as_millis()).collect();
+    assert_eq!(intervals, [280, 1_000]);
+    let Connection::OpcUa(lathe) = &config.machines[1].connection else { panic!("OPC UA") };
+    assert_eq!(lathe.sampling_interval().as_millis(), 390);
+    let relaxed = AGENT.replace("[uplink]", "alarm_latency_budget_ms = 5000\n[uplink]");
+    let config = load(Folder::new(&relaxed, &[("a.toml", &slow), ("b.toml", OPCUA)]).0.path()).expect("good");
+    assert_eq!(config.raised, []);
+}
+
+#[test]
+fn a_soft_deadline_comes_before_the_time_out_or_is_refused() {
+    let with =
+        |ms: u32| MODBUS.replace("timeout_ms = 500", &format!("timeout_ms = 500\nsoft_deadline_ms = {ms}"));
+    let machine = read_machine(&PathBuf::from("m.toml"), &with(300)).expect("good");
+    let Connection::Modbus(press) = &machine.connection else { panic!("Modbus") };
+    assert_eq!(press.quirks().soft_deadline.map(|d| d.as_millis()), Some(300));
+    let error = one_error(&with(500));
+    assert!(error.key == "modbus_tcp.soft_deadline_ms" && error.message.contains("which is 500"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use plant_model::{AlarmTransition, Sample, Timestamp};
+use plant_model::{AlarmTransition, Monotonic, Sample, Timestamp};
 use protocol::{Dropped, LossReason, SeriesId};
 
 use crate::client::Request;
@@ -21,9 +21,20 @@ const TRANSITIONS_MAX: usize = 50_000;
 /// Most requests that wait; the uplink has one under way at a time.
 const REQUESTS_MAX: usize = 64;
 
+/// A transition, and when it was decided by the clock that is never set: what comes after it is measured
+/// from there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// What was decided.
+    pub transition: AlarmTransition,
+    /// When.
+    pub at: Monotonic,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    pub transitions: VecDeque<AlarmTransition>,
+    /// They go last of all, and only beyond [`TRANSITIONS_MAX`].
+    pub transitions: VecDeque<Decided>,
     pub transitions_dropped: u64,
     pub samples: VecDeque<(SeriesId, Sample)>,
     pub samples_since: Option<Instant>,
@@ -68,7 +79,7 @@ impl SampleInbox {
     }
 
     /// Leaves alarm transitions; they are committed at once, ahead of all samples.
-    pub fn push_transitions(&self, transitions: impl IntoIterator<Item = AlarmTransition>) {
+    pub fn push_transitions(&self, transitions: impl IntoIterator<Item = Decided>) {
         let mut waiting = self.lock();
         waiting.transitions.extend(transitions);
         waiting.enforce_bounds();
@@ -79,7 +90,7 @@ impl SampleInbox {
     /// Takes back, in front of what came since, what could not be committed.
     pub(crate) fn give_back(
         &self,
-        transitions: Vec<AlarmTransition>,
+        transitions: Vec<Decided>,
         samples: Vec<(SeriesId, Sample)>,
         dropped: Option<Dropped>,
     ) {

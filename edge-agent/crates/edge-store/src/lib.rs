@@ -12,7 +12,7 @@
 //! | `outbox` | stream code · 2⁵⁶ + sequence | `committed_at` µs, `count` of entries, `thinned` 0 or 1, `message` as it will be sent | 8 + 8 + 4 + 1 + 48…1,048,576 |
 //! | `aside` | as `outbox` | batches that cannot be delivered, with the reason; at most 16 | as `outbox` |
 //! | `series` | number | machine and tag; a number is never given to another tag | 4 + up to 126 |
-//! | `alarm` | machine, alarm | where the alarm stood at its last committed transition | up to 140 |
+//! | `alarm` | machine, alarm | occurrence, flags, and times of shelving and review, as of the last committed transition | up to 160 |
 //! | `reserve` | number | zeroes: pages that are set aside on the disk and not yet in use | 1 MiB |
 //!
 //! # Writer protocol
@@ -79,8 +79,8 @@ use thiserror::Error;
 pub use client::StoreClient;
 pub use file::Usage;
 pub use health::{BufferHealth, RecorderCounters};
-pub use inbox::SampleInbox;
-pub use recorder::Recorder;
+pub use inbox::{Decided, SampleInbox};
+pub use recorder::{OnAlarms, Recorder};
 pub use salvage::Salvaged;
 pub use store::{EdgeStore, Opened, StoredAlarm, StoredBatch};
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use plant_model::{AlarmTransition, Sample, Timestamp};
+use plant_model::{Sample, Timestamp};
 use protocol::limits::BATCH_RECORDS_MAX;
 use protocol::{
     BatchBody, DiagnosticRecord, Dropped, LossReason, Sequence, SeriesId, SeriesSamples, StreamId,
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::client::{Request, StoreClient};
 use crate::health::{BufferHealth, RecorderCounters};
-use crate::inbox::{Pace, SampleInbox, Waiting};
+use crate::inbox::{Decided, Pace, SampleInbox, Waiting};
 use crate::{EdgeStore, StoreError};
 
 /// Pause before a failed commit is tried again.
@@ -38,6 +38,10 @@ const GROWTH_PAUSE: Duration = Duration::from_secs(2);
 /// How often old batches are looked for when nothing else happens.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// Told of transitions right after they were committed, as the batch with this sequence. It is called by
+/// the writer and must be quick.
+pub type OnAlarms = Box<dyn Fn(Sequence, &[Decided]) + Send>;
+
 /// The running writer thread.
 #[derive(Debug)]
 pub struct Recorder {
@@ -48,13 +52,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the writer thread. `wall` reads the wall clock.
+    /// Starts the writer thread. `wall` reads the wall clock; `on_alarms` is told of committed transitions.
     ///
     /// # Errors
     /// The buffer cannot be read, or the thread cannot be started.
     pub fn start(
         store: EdgeStore,
         wall: impl Fn() -> Timestamp + Send + 'static,
+        on_alarms: OnAlarms,
     ) -> Result<Self, StoreError> {
         let (ranges_out, ranges) = watch::channel(store.ranges()?);
         let inbox = SampleInbox::new();
@@ -65,6 +70,7 @@ impl Recorder {
             ranges: ranges_out,
             counters: Arc::clone(&counters),
             wall: Box::new(wall),
+            on_alarms,
             trouble: None,
             tended_at: Instant::now(),
             is_growing: true,
@@ -110,9 +116,16 @@ impl Drop for Recorder {
     }
 }
 
+/// What became of the first of some entries.
+struct Part {
+    count: usize,
+    /// The batch they are in; `None` where an entry was given up.
+    sequence: Option<Sequence>,
+}
+
 /// What one turn of the loop takes from the inbox.
 struct Work {
-    transitions: Vec<AlarmTransition>,
+    transitions: Vec<Decided>,
     dropped: Option<Dropped>,
     samples: Vec<(SeriesId, Sample)>,
     requests: Vec<Request>,
@@ -137,6 +150,7 @@ struct Writer {
     ranges: watch::Sender<[StreamRange; StreamId::ALL.len()]>,
     counters: Arc<RecorderCounters>,
     wall: Box<dyn Fn() -> Timestamp + Send>,
+    on_alarms: OnAlarms,
     trouble: Option<Trouble>,
     /// When old batches were last looked for, and the file last grew.
     tended_at: Instant,
@@ -183,12 +197,7 @@ impl Writer {
         if work.is_empty() {
             return Ok(());
         }
-        while !work.transitions.is_empty() {
-            let most = work.transitions.len().min(BATCH_RECORDS_MAX);
-            let make = |part: &[AlarmTransition]| BatchBody::Transitions(part.to_vec());
-            let done = self.commit_first(&work.transitions[..most], make)?;
-            work.transitions.drain(..done);
-        }
+        self.commit_transitions(&mut work.transitions)?;
         if let Some(dropped) = &work.dropped {
             let samples = dropped.samples;
             self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped.clone())]))?;
@@ -200,27 +209,42 @@ impl Writer {
             let part = work.samples.len().min(most);
             let make = |part: &[(SeriesId, Sample)]| BatchBody::Samples(group(part));
             let done = self.commit_first(&work.samples[..part], make)?;
-            work.samples.drain(..done);
+            work.samples.drain(..done.count);
         }
         self.publish();
         Ok(())
     }
 
-    /// Commits the first of some entries, as many as one message carries; says how many.
+    /// Commits transitions in as many batches as they take, and tells who waits for them of each.
+    fn commit_transitions(&mut self, decided: &mut Vec<Decided>) -> Result<(), StoreError> {
+        let make =
+            |part: &[Decided]| BatchBody::Transitions(part.iter().map(|d| d.transition.clone()).collect());
+        while !decided.is_empty() {
+            let most = decided.len().min(BATCH_RECORDS_MAX);
+            let part = self.commit_first(&decided[..most], make)?;
+            if let Some(sequence) = part.sequence {
+                (self.on_alarms)(sequence, &decided[..part.count]);
+            }
+            decided.drain(..part.count);
+        }
+        Ok(())
+    }
+
+    /// Commits the first of some entries, as many as one message carries.
     fn commit_first<T>(
         &mut self,
         entries: &[T],
         make: impl Fn(&[T]) -> BatchBody,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Part, StoreError> {
         let mut count = entries.len();
         loop {
             match self.commit(&make(&entries[..count])) {
-                Ok(()) => return Ok(count),
+                Ok(sequence) => return Ok(Part { count, sequence: Some(sequence) }),
                 Err(StoreError::Encode(_)) if count > 1 => count /= 2,
                 Err(StoreError::Encode(error)) => {
                     tracing::error!(error = %error, "an entry that no message can carry is given up");
                     self.give_up_one()?;
-                    return Ok(1);
+                    return Ok(Part { count: 1, sequence: None });
                 }
                 Err(error) => return Err(error),
             }
@@ -232,11 +256,11 @@ impl Writer {
         let at = (self.wall)();
         let dropped = Dropped { samples: 1, reason: LossReason::Damaged, from: at, to: at };
         self.counters.samples_dropped.fetch_add(1, Ordering::Relaxed);
-        self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped)]))
+        self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped)])).map(|_| ())
     }
 
-    fn commit(&mut self, body: &BatchBody) -> Result<(), StoreError> {
-        self.store.commit(body, (self.wall)())?;
+    fn commit(&mut self, body: &BatchBody) -> Result<Sequence, StoreError> {
+        let header = self.store.commit(body, (self.wall)())?;
         let counter = match body {
             BatchBody::Samples(_) => Some(&self.counters.samples_committed),
             BatchBody::Transitions(_) => Some(&self.counters.transitions_committed),
@@ -250,7 +274,7 @@ impl Writer {
             self.counters.set_health(BufferHealth::Writable);
             tracing::info!("the buffer can be written again");
         }
-        Ok(())
+        Ok(header.sequence)
     }
 
     /// After a failed commit: everything back to the inbox, and a pause.

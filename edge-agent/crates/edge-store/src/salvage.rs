@@ -140,6 +140,7 @@ impl Rescue<'_> {
         for stream in StreamId::ALL {
             store.acknowledge(stream, self.head.acked[slot(stream)]);
         }
+        store.make_room(ROOM_FOR_ANY, self.now)?;
         store.write(ACTION, |writing| {
             copy_table(self.wreck, writing.connection, "series").map_err(failed(ACTION))?;
             // Alarms that cannot be read begin anew.

@@ -39,8 +39,14 @@ pub(crate) const LAYOUT: i64 = 3;
 
 const STEPS: [&str; 3] = [
     FIRST_LAYOUT,
-    // Step 2 belongs to the snapshot of alarms.
-    "",
+    // All that an alarm remembers: an active one had not been acknowledged.
+    "
+    ALTER TABLE alarm ADD COLUMN flags INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE alarm ADD COLUMN shelved_until INTEGER;
+    ALTER TABLE alarm ADD COLUMN review_at INTEGER;
+    UPDATE alarm SET flags = 3 WHERE active <> 0;
+    ALTER TABLE alarm DROP COLUMN active;
+",
     // One key instead of a row number and an index: a page less in every commit.
     "
     CREATE TABLE outbox (

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use plant_model::{AlarmId, MachineId, TagId, Timestamp};
+use plant_model::{AlarmFlags, AlarmId, MachineId, TagId, Timestamp};
 use protocol::{
     BatchBody, BatchHeader, Detail, DiagnosticRecord, Dropped, Epoch, Gap, LossReason, Sequence, SeriesId,
     StreamId, StreamRange,
 };
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::file::{BufferFile, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, failed, set_aside};
 use crate::salvage::{self, Salvaged};
@@ -41,8 +41,8 @@ pub struct StoredAlarm {
     pub alarm: AlarmId,
     /// Activations so far.
     pub occurrence: u64,
-    /// Whether it was active.
-    pub active: bool,
+    /// What it remembers.
+    pub flags: AlarmFlags,
 }
 
 /// A buffer, just opened.
@@ -186,8 +186,14 @@ impl EdgeStore {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn series(&mut self, machine: &MachineId, tags: &[TagId]) -> Result<Vec<SeriesId>, StoreError> {
+    pub fn series(
+        &mut self,
+        machine: &MachineId,
+        tags: &[TagId],
+        now: Timestamp,
+    ) -> Result<Vec<SeriesId>, StoreError> {
         const ACTION: &str = "number the tags";
+        self.make_room(ROOM_FOR_ANY, now)?;
         self.write(ACTION, |writing| number_tags(writing.connection, machine, tags).map_err(failed(ACTION)))
     }
 
@@ -197,27 +203,13 @@ impl EdgeStore {
     /// The file cannot be read.
     pub fn alarms(&self) -> Result<Vec<StoredAlarm>, StoreError> {
         const ACTION: &str = "read the alarms";
-        let mut statement = self
+        const SQL: &str = "SELECT machine, alarm, occurrence, flags, shelved_until, review_at FROM alarm";
+        let rows = self
             .connection()?
-            .prepare_cached("SELECT machine, alarm, occurrence, active FROM alarm")
+            .prepare_cached(SQL)
+            .and_then(|mut statement| statement.query_map([], stored_alarm)?.collect::<Result<Vec<_>, _>>())
             .map_err(failed(ACTION))?;
-        let rows = statement
-            .query_map([], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get(3)?))
-            })
-            .map_err(failed(ACTION))?
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed(ACTION))?;
-        // An id that no longer parses belongs to a definition that no longer exists.
-        let known = rows.into_iter().filter_map(|(machine, alarm, occurrence, active)| {
-            Some(StoredAlarm {
-                machine: MachineId::new(&machine).ok()?,
-                alarm: AlarmId::new(&alarm).ok()?,
-                occurrence: u64::try_from(occurrence).unwrap_or(0),
-                active,
-            })
-        });
-        Ok(known.collect())
+        Ok(rows.into_iter().flatten().collect())
     }
 
     /// Commits a batch: when this returns, it survives a power cut.
@@ -408,14 +400,35 @@ fn remember_alarms(
     transitions: &[plant_model::AlarmTransition],
 ) -> rusqlite::Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO alarm (machine, alarm, occurrence, active) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (machine, alarm) DO UPDATE SET occurrence = excluded.occurrence, active = excluded.active",
+        "INSERT OR REPLACE INTO alarm (machine, alarm, occurrence, flags, shelved_until, review_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for t in transitions {
-        let occurrence = i64::try_from(t.occurrence).unwrap_or(i64::MAX);
-        statement.execute(params![t.machine.as_str(), t.alarm.as_str(), occurrence, t.to.is_active()])?;
+        statement.execute(params![
+            t.machine.as_str(),
+            t.alarm.as_str(),
+            i64::try_from(t.occurrence).unwrap_or(i64::MAX),
+            t.flags.bits(),
+            t.flags.shelved_until.map(Timestamp::micros),
+            t.flags.review_at.map(Timestamp::micros),
+        ])?;
     }
     Ok(())
+}
+
+/// A row of the alarms; `None` for an id that no longer parses, which belongs to a definition that no
+/// longer exists.
+fn stored_alarm(row: &Row<'_>) -> rusqlite::Result<Option<StoredAlarm>> {
+    let time =
+        |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
+    let (machine, alarm): (String, String) = (row.get(0)?, row.get(1)?);
+    let flags = AlarmFlags::from_bits(row.get(3)?, time(4)?, time(5)?);
+    let (Ok(machine), Ok(alarm), Some(flags)) = (MachineId::new(&machine), AlarmId::new(&alarm), flags)
+    else {
+        return Ok(None);
+    };
+    let occurrence = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
+    Ok(Some(StoredAlarm { machine, alarm, occurrence, flags }))
 }
 
 fn number_tags(

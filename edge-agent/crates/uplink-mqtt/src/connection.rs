@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Sidecar, TlsError, UplinkCounters, UplinkSettings, tls};
+use crate::{Cargo, Sidecar, TlsError, UplinkCounters, UplinkSettings, Urgent, UrgentMessage, tls};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -29,8 +29,9 @@ const CONNECT_SECONDS: u64 = 10;
 /// Batches of one stream under way; with three streams it stays below the endpoint's receive maximum.
 const WINDOW: usize = 4;
 
-/// Messages the MQTT client may have unacknowledged: all windows, hello and catalogue.
-const IN_FLIGHT_MAX: u16 = 14;
+/// Messages the MQTT client may have unacknowledged: all windows, hello, catalogue, and two results of
+/// commands; what the endpoint allows.
+const IN_FLIGHT_MAX: u16 = 16;
 
 /// What a packet takes beside its message: header, topic (at most 149 bytes) and properties.
 const PACKET_OVERHEAD: usize = 256;
@@ -94,6 +95,8 @@ pub(crate) struct Connection<'a> {
     acks: AckSlots,
     /// The largest batch that the other end takes, as it said when the connection was made.
     message_bytes_max: AtomicUsize,
+    /// The backend knows who speaks: hello and catalogue are on their way.
+    introduced: Notify,
 }
 
 impl<'a> Connection<'a> {
@@ -109,23 +112,22 @@ impl<'a> Connection<'a> {
             counters,
             stop,
             acks: AckSlots::default(),
+            introduced: Notify::new(),
             message_bytes_max: AtomicUsize::new(usize::MAX),
         }
     }
 
     /// Serves one connection to its end.
-    pub(crate) async fn serve(
-        &self,
-        outbox: &mut dyn Outbox,
-        sidecar: &mut dyn Sidecar,
-        backoff: &mut Backoff,
-    ) -> End {
+    pub(crate) async fn serve(&self, cargo: &mut Cargo, backoff: &mut Backoff) -> End {
         let (client, events) = match self.dial() {
             Ok(pair) => pair,
             Err(error) => return End::Failed(error.into()),
         };
+        let (outbox, sidecar, urgent) =
+            (cargo.outbox.as_mut(), cargo.sidecar.as_mut(), cargo.urgent.as_ref());
         tokio::select! {
-            error = self.listen(events) => End::Failed(error),
+            error = self.listen(events, urgent) => End::Failed(error),
+            error = self.hurry(&client, urgent) => End::Failed(error),
             end = self.feed(&client, outbox, sidecar, backoff) => end.unwrap_or_else(End::Failed),
         }
     }
@@ -148,13 +150,13 @@ impl<'a> Connection<'a> {
         Ok(AsyncClient::new(options, 0))
     }
 
-    /// Drives the event loop and picks out acknowledgements; ends with the connection.
-    async fn listen(&self, mut events: EventLoop) -> UplinkError {
+    /// Drives the event loop and picks out acknowledgements and commands; ends with the connection.
+    async fn listen(&self, mut events: EventLoop, urgent: &dyn Urgent) -> UplinkError {
         loop {
             match tokio::time::timeout(WATCHDOG, events.poll()).await {
                 Err(_) => return UplinkError::Silent,
                 Ok(Err(error)) => return self.explain(&error),
-                Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => self.receive(&publish),
+                Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => self.receive(&publish, urgent),
                 Ok(Ok(Event::Incoming(Packet::ConnAck(answer)))) => self.note_limits(&answer),
                 Ok(Ok(Event::Incoming(Packet::Disconnect(packet)))) => {
                     return UplinkError::Closed(format!("{:?}", packet.reason_code));
@@ -182,15 +184,40 @@ impl<'a> Connection<'a> {
         UplinkError::Link { host: host.clone(), port: *port, detail }
     }
 
-    fn receive(&self, publish: &Publish) {
+    fn receive(&self, publish: &Publish, urgent: &dyn Urgent) {
         let topic = std::str::from_utf8(&publish.topic).ok().and_then(|t| Topic::parse(t).ok());
         match topic.map(|t| t.channel) {
             Some(Channel::Ack) => match CumulativeAck::decode(&publish.payload) {
                 Ok(ack) => self.acks.put(ack),
                 Err(error) => tracing::warn!(error = %error, "an acknowledgement cannot be read"),
             },
+            Some(Channel::Command) => urgent.command(&publish.payload),
             Some(other) => tracing::debug!(channel = other.path(), "a message without a reader"),
             None => tracing::warn!("a message under a topic that is not ours"),
+        }
+    }
+
+    /// Sends what is urgent. It shares nothing with [`Self::feed`] but the transport: while that one waits
+    /// for the buffer, this one goes on.
+    async fn hurry(&self, client: &AsyncClient, urgent: &dyn Urgent) -> UplinkError {
+        self.introduced.notified().await;
+        urgent.connected();
+        loop {
+            while let Some(message) = urgent.next() {
+                let published = match message {
+                    UrgentMessage::Transitions(live) => {
+                        self.publish(client, Channel::Live, QoS::AtMostOnce, live).await
+                    }
+                    UrgentMessage::Result(result) => {
+                        self.publish(client, Channel::Response, QoS::AtLeastOnce, result).await
+                    }
+                };
+                if let Err(error) = published {
+                    return error;
+                }
+                urgent.sent();
+            }
+            urgent.changed().await;
         }
     }
 
@@ -205,7 +232,9 @@ impl<'a> Connection<'a> {
         let held = outbox.held();
         let settings = Settings { window: WINDOW, stall: STALL, ..Settings::default() };
         let mut delivery = Delivery::new(settings, outbox.epoch(), held);
-        client.subscribe(self.topic(Channel::Ack), QoS::AtLeastOnce).await.map_err(Box::new)?;
+        for channel in [Channel::Ack, Channel::Command] {
+            client.subscribe(self.topic(channel), QoS::AtLeastOnce).await.map_err(Box::new)?;
+        }
         let hello = Hello {
             epoch: outbox.epoch(),
             schema_max: 1,
@@ -214,6 +243,7 @@ impl<'a> Connection<'a> {
         };
         self.publish(client, Channel::Hello, QoS::AtLeastOnce, hello.encode()).await?;
         self.publish(client, Channel::Catalogue, QoS::AtLeastOnce, sidecar.catalogue()).await?;
+        self.introduced.notify_one();
         delivery.handle_connected(self.clock.now());
         let mut live_due = Instant::now();
         let mut drain_until: Option<Instant> = None;

@@ -4,10 +4,13 @@
 //! silence, or when delivery makes no progress, it is dropped with everything in it and a new one is
 //! made after a back-off with jitter. What is safe is decided by `delivery` from the backend's
 //! cumulative acknowledgements; PUBACK frees nothing.
+//!
+//! Beside the batches goes what is [`Urgent`], on a path of its own that never waits for the buffer.
 
 mod connection;
 mod counters;
 mod tls;
+mod urgent;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use counters::UplinkCounters;
 pub use tls::TlsError;
+pub use urgent::{Urgent, UrgentFuture, UrgentMessage};
 
 use connection::{Connection, End};
 
@@ -54,12 +58,21 @@ pub trait Sidecar: Send {
     fn live(&mut self) -> Option<Vec<u8>>;
 }
 
+/// What an uplink carries.
+pub struct Cargo {
+    /// The batches.
+    pub outbox: Box<dyn Outbox>,
+    /// Catalogue and live values.
+    pub sidecar: Box<dyn Sidecar>,
+    /// The fast lane of alarms, and commands.
+    pub urgent: std::sync::Arc<dyn Urgent>,
+}
+
 /// Delivers until `stop` is cancelled, then for at most [`UplinkSettings::drain_max`] until nothing
 /// committed is left unacknowledged.
 pub async fn run(
     settings: UplinkSettings,
-    mut outbox: Box<dyn Outbox>,
-    mut sidecar: Box<dyn Sidecar>,
+    mut cargo: Cargo,
     clock: Clock,
     counters: std::sync::Arc<UplinkCounters>,
     stop: CancellationToken,
@@ -68,7 +81,7 @@ pub async fn run(
     let mut complaint = String::new();
     while !stop.is_cancelled() {
         let connection = Connection::new(&settings, clock, &counters, &stop);
-        let end = connection.serve(outbox.as_mut(), sidecar.as_mut(), &mut backoff).await;
+        let end = connection.serve(&mut cargo, &mut backoff).await;
         counters.set_connected(false);
         match end {
             End::Drained => break,

@@ -117,6 +117,10 @@ id!(
     /// An alarm of a machine. Unique within its machine.
     AlarmId, "alarm", is_name, NAME_RULE
 );
+id!(
+    /// A command that somebody gave, made by who gave it; a UUID will do. Unique within its tenant.
+    CommandId, "command", is_name, NAME_RULE
+);
 
 #[cfg(test)]
 mod tests {

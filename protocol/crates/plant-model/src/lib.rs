@@ -11,9 +11,12 @@ mod tag;
 mod time;
 mod value;
 
-pub use alarm::{AlarmDefinition, AlarmKind, AlarmPriority, AlarmState, AlarmTransition, TransitionCause};
-pub use id::{AlarmId, GatewayId, IdError, MachineId, SiteId, TagId, TenantId};
+pub use alarm::{
+    AcknowledgeClass, AlarmCommand, AlarmCondition, AlarmDefinition, AlarmFlags, AlarmKind, AlarmPriority,
+    AlarmState, AlarmTransition, LimitKind, NormalState, OperatorAction, Setpoint, TransitionCause,
+};
+pub use id::{AlarmId, CommandId, GatewayId, IdError, MachineId, SiteId, TagId, TenantId};
 pub use sample::Sample;
-pub use tag::{DataType, TagDefinition};
+pub use tag::{DataType, Enumeration, EnumerationError, TagDefinition};
 pub use time::{Monotonic, Timestamp, TimestampError};
 pub use value::{Quality, QualityClass, Value};

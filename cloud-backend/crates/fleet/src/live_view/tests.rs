@@ -1,4 +1,6 @@
-use plant_model::{AlarmState, DataType, Quality, TagDefinition, TransitionCause, Value};
+use plant_model::{
+    AlarmFlags, AlarmState, DataType, Enumeration, Quality, TagDefinition, TransitionCause, Value,
+};
 use protocol::{CatalogueTag, MachineLink, SeriesSamples, TagRole};
 
 use super::*;
@@ -28,6 +30,7 @@ fn catalogue(epoch: u64, offset: u32) -> Arc<Catalogue> {
             name: id.to_owned(),
             unit: String::new(),
             data_type: DataType::Int,
+            enumeration: Enumeration::default(),
         },
         role,
     };
@@ -56,12 +59,14 @@ fn live(series: u32, samples: Vec<Sample>) -> Live {
         at: at(1_000),
         latest: vec![SeriesSamples { series: SeriesId(series), samples }],
         links: Vec::new(),
+        transitions: Vec::new(),
     }
 }
 
 fn link(up: bool) -> Live {
     let reason = if up { String::new() } else { "timeout".to_owned() };
-    Live { at: at(1_000), latest: Vec::new(), links: vec![MachineLink { machine: press(), up, reason }] }
+    let links = vec![MachineLink { machine: press(), up, reason }];
+    Live { at: at(1_000), latest: Vec::new(), links, transitions: Vec::new() }
 }
 
 fn transition(
@@ -74,17 +79,21 @@ fn transition(
     AlarmTransition {
         machine: press(),
         alarm: AlarmId::new(alarm).expect("valid"),
-        tag: TagId::new("speed").expect("valid"),
+        tag: Some(TagId::new("speed").expect("valid")),
         occurrence,
         from: AlarmState::Normal,
         to,
         cause: TransitionCause::Raised,
         priority,
-        value: Value::Int(1),
-        limit: 0.0,
+        value: Some(Value::Int(1)),
+        limit: None,
+        deadband: 0.0,
         value_at: at(micros),
         decided_at: at(micros),
         message: String::new(),
+        first_out: false,
+        flags: AlarmFlags::of_state(to),
+        operation: None,
     }
 }
 

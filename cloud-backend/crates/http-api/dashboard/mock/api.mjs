@@ -38,13 +38,13 @@ export function machineView(tenant, machine, now) {
     worst_priority: order.find((priority) => active.some((each) => each.definition.priority === priority)) ?? null,
     headline: machine.tags.slice(0, 4).map((tag) => {
       const { value, quality, at } = latest(machine, tag, now);
-      return { tag: tag.id, name: tag.name, unit: tag.unit, value, quality, at };
+      return { tag: tag.id, name: tag.name, unit: tag.unit, enumeration: tag.enumeration ?? [], value, quality, at };
     }),
   };
 }
 
 export function machineDetail(tenant, machine, now) {
-  const tags = machine.tags.map((tag) => ({ id: tag.id, name: tag.name, unit: tag.unit, data_type: tag.data_type, latest: latest(machine, tag, now) }));
+  const tags = machine.tags.map((tag) => ({ id: tag.id, name: tag.name, unit: tag.unit, enumeration: tag.enumeration ?? [], data_type: tag.data_type, latest: latest(machine, tag, now) }));
   return { ...machineView(tenant, machine, now), tags, alarms: machine.alarms };
 }
 
@@ -105,6 +105,10 @@ export function transitionsOf(each) {
     to: raised ? "UNACK" : "NORM",
     cause: raised ? "raised" : "returned_to_normal",
     value,
+    first_out: false,
+    actor: null,
+    comment: null,
+    shelved_until: null,
     value_at: iso(instant),
     decided_at: iso(instant + 3),
     stored_at: iso(instant + 40 + (each.raised / 1000) % 60),

@@ -30,7 +30,7 @@ function buildMachine(index, gateway, seed) {
     { id: "parts.good", name: "Good parts", unit: "1", data_type: "int", role: "count", every: 24 },
     { id: "parts.scrap", name: "Scrap parts", unit: "1", data_type: "int", role: "count", every: 900 },
     { id: "state", name: "State", unit: "", data_type: "text", role: "state" },
-    { id: "door.closed", name: "Door closed", unit: "", data_type: "bool", role: "bool", every: 97 },
+    { id: "door.closed", name: "Door closed", unit: "", data_type: "bool", enumeration: [{ number: 0, name: "open" }, { number: 1, name: "closed" }], role: "bool", every: 97 },
     { id: "automatic", name: "Automatic mode", unit: "", data_type: "bool", role: "bool", every: 613 },
     { id: "lubrication.on", name: "Lubrication on", unit: "", data_type: "bool", role: "bool", every: 41 },
     { id: "program", name: "Program", unit: "", data_type: "text", role: "program" },
@@ -43,7 +43,8 @@ function buildMachine(index, gateway, seed) {
     { id: `${own[1][0]}.high-high`, tag: own[1][0], kind: "high_high", limit: round(mean + amplitude * 2), deadband: round(amplitude * 0.1), priority: "critical", message: `${own[1][1]} far too high` },
     { id: `${own[0][0]}.low`, tag: own[0][0], kind: "low", limit: round(mean0 - amplitude0 * 2), deadband: round(amplitude0 * 0.1), priority: "low", message: `${own[0][1]} low` },
   ];
-  return { id: `${kind}-${Math.floor(index / KINDS.length) + 1}`, name: `${title} ${Math.floor(index / KINDS.length) + 1}`, gateway, kind, protocol, index, seed: seed * 100 + index, tags, alarms };
+  const usual = { expression: null, acknowledge: "on_return", latching: false, suppress_while: null, shelve_seconds_max: 28_800 };
+  return { id: `${kind}-${Math.floor(index / KINDS.length) + 1}`, name: `${title} ${Math.floor(index / KINDS.length) + 1}`, gateway, kind, protocol, index, seed: seed * 100 + index, tags, alarms: alarms.map((alarm) => ({ ...alarm, ...usual })) };
 }
 
 const round = (value) => Number(value.toPrecision(4));

@@ -70,6 +70,20 @@ impl From<fleet::MachineState> for MachineState {
     }
 }
 
+/// The name of a number of a tag.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnumerationName {
+    /// The number; of a truth value 0 (false) or 1 (true).
+    pub(crate) number: i64,
+    /// What it means.
+    pub(crate) name: String,
+}
+
+fn enumeration(tag: &CatalogueTag) -> Vec<EnumerationName> {
+    let names = tag.definition.enumeration.iter();
+    names.map(|(number, name)| EnumerationName { number, name: name.to_owned() }).collect()
+}
+
 /// Tags on the tile of a machine: as many as fit.
 const HEADLINES_MAX: usize = 4;
 
@@ -82,6 +96,8 @@ pub(crate) struct Headline {
     pub(crate) name: String,
     /// Its engineering unit; empty when there is none.
     pub(crate) unit: String,
+    /// Names for its numbers, by number; a number without one stands for itself.
+    pub(crate) enumeration: Vec<EnumerationName>,
     /// Its latest value; null when bad or unknown.
     #[schema(required)]
     pub(crate) value: Option<TagValue>,
@@ -148,6 +164,8 @@ pub(crate) struct Tag {
     pub(crate) name: String,
     /// Its engineering unit; empty when there is none.
     pub(crate) unit: String,
+    /// Names for its numbers, by number; a number without one stands for itself.
+    pub(crate) enumeration: Vec<EnumerationName>,
     /// What its values are.
     pub(crate) data_type: DataType,
     /// Its latest value; null when there is none yet.
@@ -209,6 +227,7 @@ fn headline(view: &MachineView<'_>) -> Vec<Headline> {
         tag: tag.definition.id.to_string(),
         name: tag.definition.name.clone(),
         unit: tag.definition.unit.clone(),
+        enumeration: enumeration(tag),
         value: latest.and_then(usable),
         quality: latest.map_or(waiting, |sample| sample.quality).name(),
         at: latest.map(|sample| sample.timestamp().into()),
@@ -228,6 +247,7 @@ impl Tag {
             id: tag.definition.id.to_string(),
             name: tag.definition.name.clone(),
             unit: tag.definition.unit.clone(),
+            enumeration: enumeration(tag),
             data_type: tag.definition.data_type.into(),
             latest,
         }

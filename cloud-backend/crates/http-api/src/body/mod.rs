@@ -2,6 +2,7 @@
 //! the contract with callers; the OpenAPI document is generated from these types.
 
 mod alarm;
+mod command;
 mod event;
 mod ledger;
 mod machine;
@@ -10,6 +11,7 @@ mod session;
 mod value;
 
 pub(crate) use alarm::{Alarm, AlarmDefinition, Priority, Transition};
+pub(crate) use command::{AlarmCommandRequest, CommandStatus};
 pub(crate) use event::{GatewayEvent, ResyncEvent, ValuesEvent};
 pub(crate) use ledger::Ledger;
 pub(crate) use machine::{Gateway, Link, Machine, MachineDetail};

@@ -61,7 +61,7 @@ pub(crate) async fn transitions(
 ) -> Result<Json<Page<Transition>>, Problem> {
     let (limit, before) = place(&Params::read(&uri, &["limit", "cursor"])?)?;
     let rows = app.outside.fleet.journal(&tenant, limit + 1, before).await?;
-    let body = |row: &fleet::JournalRow| Transition::new(&row.gateway, &row.transition, row.stored_at);
+    let body = |row: &fleet::JournalRow| Transition::new(&row.gateway, &row.transition, Some(row.stored_at));
     Ok(Json(page(rows, limit, |row| row.cursor, body)))
 }
 

@@ -24,8 +24,8 @@ const STREAMS_MAX: u64 = 512;
 
 /// What changes, as it changes
 ///
-/// Begins with the latest values of every machine. Events: `values` (data: ValuesEvent), `alarm` (Transition,
-/// after it was stored), `gateway` (GatewayEvent), and `resync` (ResyncEvent), after which everything is to be
+/// Begins with the latest values of every machine. Events: `values` (data: ValuesEvent), `alarm` (Transition: at
+/// once with `stored_at` null while the gateway is connected, and again after it was stored), `gateway` (GatewayEvent), and `resync` (ResyncEvent), after which everything is to be
 /// fetched again. Without events a comment is sent every ten seconds.
 #[utoipa::path(
     get, path = "/api/v1/tenants/{tenant}/live", tag = "live",

@@ -1,6 +1,7 @@
 //! The table of all routes, and the router and the OpenAPI document made from it.
 
 mod alarms;
+mod commands;
 mod fleet;
 mod ledger;
 mod live;
@@ -39,6 +40,8 @@ fn table() -> Vec<Route> {
         guarded(Permission::ReadFleet, routes!(samples::samples)),
         guarded(Permission::ReadAlarms, routes!(alarms::alarms)),
         guarded(Permission::ReadAlarms, routes!(alarms::transitions)),
+        guarded(Permission::OperateAlarms, routes!(commands::give)),
+        guarded(Permission::ReadAlarms, routes!(commands::status)),
         guarded(Permission::ReadLedger, routes!(ledger::ledger)),
         guarded(Permission::ReadFleet, routes!(live::live)),
         public(routes!(operations::openapi)),

@@ -24,7 +24,8 @@ fn operations() -> Vec<(Method, String, String)> {
         methods.map(move |method| (method.clone(), path.clone()))
     });
     let concrete = |path: &str| {
-        path.replace("{tenant}", "acme").replace("{gateway}", "gw-1").replace("{machine}", "press-1")
+        let path = path.replace("{tenant}", "acme").replace("{gateway}", "gw-1");
+        path.replace("{machine}", "press-1").replace("{alarm}", "hot").replace("{command}", "c-1")
     };
     operations
         .map(|(method, path)| {
@@ -79,8 +80,8 @@ async fn another_tenants_data_and_data_that_is_not_there_are_the_same_answer() {
 
 /// The body of a refusal without the id of the request.
 async fn problem(api: &Api, cookie: &str, method: &Method, path: &str) -> BTreeMap<String, Json> {
-    let response =
-        api.request(method.clone(), path).header("cookie", cookie).send().await.expect("an answer");
+    let request = api.request(method.clone(), path).header("cookie", cookie);
+    let response = request.header("x-requested-with", "fetch").send().await.expect("an answer");
     assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
     let mut body: BTreeMap<String, Json> = response.json().await.expect("JSON");

@@ -1,6 +1,7 @@
 //! The API over real HTTP, on a real store.
 
 mod access;
+mod commands;
 mod openapi;
 mod reading;
 mod support;

@@ -28,8 +28,8 @@ async fn a_machine_is_told_with_its_latest_values_state_and_alarms() {
         "state_since": "2026-01-01T00:00:01.000Z", "last_sample_at": "2026-01-01T00:00:01.000Z",
         "active_alarms": 1, "worst_priority": "high",
         "headline": [{
-            "tag": "temperature", "name": "TEMPERATURE", "unit": "°C", "value": 71.25, "quality": "Good",
-            "at": "2026-01-01T00:00:01.000Z"
+            "tag": "temperature", "name": "TEMPERATURE", "unit": "°C", "enumeration": [], "value": 71.25,
+            "quality": "Good", "at": "2026-01-01T00:00:01.000Z"
         }]
     }]);
     assert_eq!(machines["items"], expected);
@@ -40,14 +40,16 @@ async fn a_machine_is_told_with_its_latest_values_state_and_alarms() {
         detail["tags"][1],
         json!({
             "id": "state", "name": "STATE", "unit": "", "data_type": "int",
+            "enumeration": [{ "number": 0, "name": "cutting" }, { "number": 1, "name": "waiting" }],
             "latest": { "value": 0, "quality": "Good", "good": true, "at": "2026-01-01T00:00:01.000Z" }
         })
     );
     assert_eq!(
         detail["alarms"],
         json!([{
-            "id": "hot", "tag": "temperature", "kind": "high", "limit": 90.0, "deadband": 2.0, "priority": "high",
-            "message": "Oil too hot"
+            "id": "hot", "tag": "temperature", "kind": "high", "limit": 90.0, "deadband": 2.0,
+            "expression": null, "acknowledge": "on_return", "latching": false, "suppress_while": null,
+            "shelve_seconds_max": 28_800, "priority": "high", "message": "Oil too hot"
         }])
     );
     let tenants = api.json(&anna, "/api/v1/tenants").await;
@@ -285,7 +287,7 @@ async fn an_old_value_is_not_shown_with_the_time_of_a_new_one() {
         samples: vec![crate::support::sample(60_000, plant_model::Value::Int(1), Quality::GOOD)],
     };
     let at = plant_model::Timestamp::from_micros(crate::support::START + 60_000_000);
-    let live = protocol::Live { at, latest: vec![latest], links: Vec::new() };
+    let live = protocol::Live { at, latest: vec![latest], links: Vec::new(), transitions: Vec::new() };
     api.feed.live(&crate::support::acme(), &crate::support::gw_1(), &live);
     let mut events = Events::open(&api, &anna).await;
     let (_, old) = events.next().await.expect("the older values");
@@ -353,4 +355,35 @@ async fn readiness_names_the_reason_and_liveness_does_not_care() {
     let metrics = get("/metrics").await.expect("an answer").text().await.expect("text");
     assert!(metrics.contains("\ntest_total 1\n"), "{metrics}");
     assert!(metrics.contains("cloud_backend_http_responses_total{class=\"5xx\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_alarm_is_shown_before_it_is_stored_and_its_stored_copy_confirms_it() {
+    let api = Api::start().await;
+    let anna = api.sign_in("anna").await;
+    api.connect_gateway().await;
+    let mut events = Events::open(&api, &anna).await;
+    let raised = transition(1, TransitionCause::Raised, 2_000);
+    let at = raised.decided_at;
+    let live =
+        protocol::Live { at, latest: Vec::new(), links: Vec::new(), transitions: vec![raised.clone()] };
+    api.feed.live(&crate::support::acme(), &crate::support::gw_1(), &live);
+    let early = loop {
+        let (name, data) = events.next().await.expect("the alarm");
+        if name == "alarm" {
+            break data;
+        }
+    };
+    assert_eq!((&early["stored_at"], &early["to"]), (&Json::Null, &json!("UNACK")));
+    let machine = "/api/v1/tenants/acme/gateways/gw-1/machines/press-1";
+    assert_eq!(api.json(&anna, machine).await["active_alarms"], 1, "it counts at once");
+    let journal = "/api/v1/tenants/acme/alarms/transitions";
+    assert_eq!(api.json(&anna, journal).await["items"], json!([]), "and is not in the journal");
+
+    api.store(1, BatchBody::Transitions(vec![raised])).await;
+    let (_, mut stored) = events.next().await.expect("the stored copy");
+    assert!(stored["stored_at"].is_string(), "{stored}");
+    stored["stored_at"] = Json::Null;
+    assert_eq!(stored, early, "the same step");
+    assert_eq!(api.json(&anna, machine).await["active_alarms"], 1, "counted once");
 }

@@ -1,22 +1,24 @@
 //! A running API on a real store, two tenants and their users, and one gateway with data.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleet::Presence;
 use http_api::{
-    ApiState, Exposition, HttpServer, LiveFeed, MetricKind, Operations, PortFuture, hash_password,
+    ApiState, CommandLine, Commands, Exposition, HttpServer, LiveFeed, MetricKind, Operations, PortFuture,
+    SendError, hash_password,
 };
 use ingestion::{Applied, Arrival, IngestStore, WriteSet};
 use plant_model::{
-    AlarmDefinition, AlarmId, AlarmKind, AlarmPriority, AlarmState, AlarmTransition, DataType, GatewayId,
-    MachineId, Quality, Sample, TagDefinition, TagId, TenantId, Timestamp, TransitionCause, Value,
+    AlarmCondition, AlarmDefinition, AlarmFlags, AlarmId, AlarmPriority, AlarmState, AlarmTransition,
+    DataType, Enumeration, GatewayId, LimitKind, MachineId, Quality, Sample, TagDefinition, TagId, TenantId,
+    Timestamp, TransitionCause, Value,
 };
 use protocol::{
-    Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, Epoch, Hello, Live, MachineLink, Sequence,
-    SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
+    Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, Command, Epoch, Hello, Live, MachineLink,
+    Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
 };
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value as Json;
@@ -34,11 +36,31 @@ pub(crate) struct Api {
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) feed: LiveFeed,
+    pub(crate) commands: Commands,
+    pub(crate) line: Arc<Line>,
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: Option<tokio::task::JoinHandle<()>>,
     pub(crate) client: reqwest::Client,
     _directory: tempfile::TempDir,
+}
+
+/// The way to the gateways: keeps what left, while there is a gateway at its end.
+#[derive(Default)]
+pub(crate) struct Line {
+    pub(crate) connected: AtomicBool,
+    pub(crate) sent: Mutex<Vec<Command>>,
+}
+
+impl CommandLine for Line {
+    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Command) -> Result<(), SendError> {
+        assert_eq!((tenant, gateway), (&acme(), &gw_1()));
+        if !self.connected.load(Ordering::Relaxed) {
+            return Err(SendError::Offline);
+        }
+        self.sent.lock().expect("whole").push(command.clone());
+        Ok(())
+    }
 }
 
 struct Switch(Arc<AtomicBool>);
@@ -63,14 +85,17 @@ impl Api {
         let (feed, ready) = (LiveFeed::new(), Arc::new(AtomicBool::new(true)));
         let operations = Arc::new(Switch(Arc::clone(&ready)));
         let clock = Clock::start();
-        let state = ApiState::new(store.clone(), store.clone(), feed.clone(), operations, clock)
-            .expect("random bytes");
+        let line = Arc::new(Line::default());
+        let commands = Commands::new(line.clone());
+        let (live, way) = (feed.clone(), commands.clone());
+        let state =
+            ApiState::new(store.clone(), store.clone(), live, way, operations, clock).expect("random bytes");
         let server = HttpServer::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
         let address = server.local_addr();
         let shutdown = CancellationToken::new();
         let served = Some(tokio::spawn(server.run(state, shutdown.clone())));
         let client = reqwest::Client::new();
-        Self { address, store, feed, ready, shutdown, served, client, _directory: directory }
+        Self { address, store, feed, commands, line, ready, shutdown, served, client, _directory: directory }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -144,7 +169,7 @@ impl Api {
         ];
         let links = vec![MachineLink { machine: press(), up: true, reason: String::new() }];
         let at = Timestamp::from_micros(START + millis * 1_000);
-        self.feed.live(&acme(), &gw_1(), &Live { at, latest, links });
+        self.feed.live(&acme(), &gw_1(), &Live { at, latest, links, transitions: Vec::new() });
     }
 }
 
@@ -193,25 +218,30 @@ pub(crate) fn temperatures(count: u32) -> BatchBody {
 }
 
 pub(crate) fn transition(occurrence: u64, cause: TransitionCause, millis: i64) -> AlarmTransition {
-    let (from, to) = match cause {
-        TransitionCause::Raised => (AlarmState::Normal, AlarmState::Unacknowledged),
-        TransitionCause::ReturnedToNormal => (AlarmState::Unacknowledged, AlarmState::Normal),
+    let (from, to) = if cause == TransitionCause::Raised {
+        (AlarmState::Normal, AlarmState::Unacknowledged)
+    } else {
+        (AlarmState::Unacknowledged, AlarmState::Normal)
     };
     let at = Timestamp::from_micros(START + millis * 1_000);
     AlarmTransition {
         machine: press(),
         alarm: AlarmId::new("hot").expect("valid"),
-        tag: TagId::new("temperature").expect("valid"),
+        tag: Some(TagId::new("temperature").expect("valid")),
         occurrence,
         from,
         to,
         cause,
         priority: AlarmPriority::High,
-        value: Value::Float(91.5),
-        limit: 90.0,
+        value: Some(Value::Float(91.5)),
+        limit: Some(90.0),
+        deadband: 2.0,
         value_at: at,
         decided_at: at,
         message: "Oil too hot".into(),
+        first_out: false,
+        flags: AlarmFlags::of_state(to),
+        operation: None,
     }
 }
 
@@ -223,29 +253,27 @@ fn catalogue() -> Catalogue {
             name: id.to_uppercase(),
             unit: unit.into(),
             data_type,
+            enumeration: Enumeration::default(),
         },
         role,
     };
-    let alarm = AlarmDefinition {
-        id: AlarmId::new("hot").expect("valid"),
+    let mut state = tag(2, "state", "", DataType::Int, TagRole::State);
+    let names = [(1, "waiting".to_owned()), (0, "cutting".to_owned())];
+    state.definition.enumeration = Enumeration::new(names).expect("valid");
+    let condition = AlarmCondition::Limit {
         tag: TagId::new("temperature").expect("valid"),
-        kind: AlarmKind::High,
+        kind: LimitKind::High,
         limit: 90.0,
         deadband: 2.0,
-        on_delay: Duration::ZERO,
-        off_delay: Duration::ZERO,
-        priority: AlarmPriority::High,
-        message: "Oil too hot".into(),
     };
+    let id = AlarmId::new("hot").expect("valid");
+    let alarm = AlarmDefinition::new(id, condition, AlarmPriority::High, "Oil too hot");
     let machine = CatalogueMachine {
         id: press(),
         name: "Press 1".into(),
         kind: "hydraulic-press".into(),
         protocol: "modbus-tcp".into(),
-        tags: vec![
-            tag(1, "temperature", "°C", DataType::Float, TagRole::Headline),
-            tag(2, "state", "", DataType::Int, TagRole::State),
-        ],
+        tags: vec![tag(1, "temperature", "°C", DataType::Float, TagRole::Headline), state],
         alarms: vec![alarm],
     };
     Catalogue { epoch: EPOCH, machines: vec![machine] }

@@ -1,4 +1,6 @@
-use plant_model::{AlarmId, AlarmPriority, AlarmState, MachineId, Quality, TagId, TransitionCause, Value};
+use plant_model::{
+    AlarmFlags, AlarmId, AlarmPriority, AlarmState, MachineId, Quality, TagId, TransitionCause, Value,
+};
 use protocol::{BatchBody, Epoch, Gap, HEADER_BYTES, LossReason, SeriesId, SeriesSamples};
 
 use super::*;
@@ -22,17 +24,21 @@ fn transition() -> AlarmTransition {
     AlarmTransition {
         machine: MachineId::new("press-1").expect("valid"),
         alarm: AlarmId::new("hot").expect("valid"),
-        tag: TagId::new("temperature").expect("valid"),
+        tag: Some(TagId::new("temperature").expect("valid")),
         occurrence: 1,
         from: AlarmState::Normal,
         to: AlarmState::Unacknowledged,
         cause: TransitionCause::Raised,
         priority: AlarmPriority::High,
-        value: Value::Float(81.5),
-        limit: 80.0,
+        value: Some(Value::Float(81.5)),
+        limit: Some(80.0),
+        deadband: 2.0,
         value_at: Timestamp::from_micros(1_000),
         decided_at: Timestamp::from_micros(1_200),
         message: "too hot".to_owned(),
+        first_out: false,
+        flags: AlarmFlags::of_state(AlarmState::Unacknowledged),
+        operation: None,
     }
 }
 

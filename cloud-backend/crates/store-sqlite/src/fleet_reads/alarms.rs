@@ -1,7 +1,7 @@
 //! Alarms and their journal.
 
 use fleet::{AlarmFilter, AlarmKey, AlarmRow, Cursor, JournalRow};
-use plant_model::{AlarmState, AlarmTransition, Timestamp, TransitionCause};
+use plant_model::{AlarmFlags, AlarmState, AlarmTransition, OperatorAction, Timestamp, TransitionCause};
 use rusqlite::{Connection, Row, params};
 
 use crate::codec::{Columns, rows};
@@ -22,13 +22,13 @@ pub(crate) fn read_occurrence(r: &Row<'_>) -> Result<(AlarmRow, i64), Fault> {
             alarm: r.parsed(4)?,
             occurrence: r.count(5)?,
         },
-        tag: r.parsed(6)?,
+        tag: r.optional_parsed(6)?,
         state: r.word(7, AlarmState::from_mnemonic)?,
         active: r.get(8)?,
         priority: r.priority(9)?,
         message: r.text(10)?,
-        limit: r.parsed(11)?,
-        value: r.value(12)?,
+        limit: r.optional_parsed(11)?,
+        value: r.optional_value(12)?,
         raised_at: r.time(14)?,
         returned_at: r.optional_time(15)?,
         decided_at: r.time(16)?,
@@ -50,9 +50,13 @@ pub(super) fn occurrences(
     limit: u32,
     before: Option<Cursor>,
 ) -> Result<Vec<(AlarmRow, Cursor)>, Fault> {
-    // An epoch that the gateway has left has no active alarms.
-    let current = "EXISTS (SELECT 1 FROM gateway g WHERE g.gateway = o.gateway AND g.epoch = o.epoch)
-                   OR NOT EXISTS (SELECT 1 FROM gateway g WHERE g.gateway = o.gateway)";
+    // An epoch that the gateway has left has no active alarms, and of each alarm only the newest
+    // occurrence can be: it may follow one that nobody has acknowledged.
+    let current = "(EXISTS (SELECT 1 FROM gateway g WHERE g.gateway = o.gateway AND g.epoch = o.epoch)
+                    OR NOT EXISTS (SELECT 1 FROM gateway g WHERE g.gateway = o.gateway))
+                   AND NOT EXISTS (SELECT 1 FROM occurrence n WHERE n.gateway = o.gateway
+                    AND n.epoch = o.epoch AND n.machine = o.machine AND n.alarm = o.alarm
+                    AND n.occurrence > o.occurrence)";
     let wanted = match filter {
         AlarmFilter::Active => format!("o.active = 1 AND ({current})"),
         AlarmFilter::All => "TRUE".to_owned(),
@@ -73,7 +77,8 @@ pub(super) fn occurrences(
 
 pub(super) fn journal(c: &Connection, limit: u32, before: Option<Cursor>) -> Result<Vec<JournalRow>, Fault> {
     let sql = "SELECT id, gateway, epoch, sequence, position, machine, alarm, tag, occurrence, from_state, to_state,
-                 cause, priority, value_type, value, limit_value, message, value_at, decided_at, stored_at
+                 cause, priority, value_type, value, limit_value, message, value_at, decided_at, stored_at,
+                 flags, shelved_until, review_at, deadband, first_out, command, actor, comment
                FROM journal WHERE (decided_at, id) < (?1, ?2) ORDER BY decided_at DESC, id DESC LIMIT ?3";
     let (at, id) = place(before);
     rows(c, sql, params![at, id, limit], read_journal)
@@ -81,6 +86,7 @@ pub(super) fn journal(c: &Connection, limit: u32, before: Option<Cursor>) -> Res
 
 fn read_journal(r: &Row<'_>) -> Result<JournalRow, Fault> {
     let decided_at: Timestamp = r.time(18)?;
+    let to = r.word(10, AlarmState::from_mnemonic)?;
     Ok(JournalRow {
         gateway: r.parsed(1)?,
         epoch: r.epoch(2)?,
@@ -89,19 +95,37 @@ fn read_journal(r: &Row<'_>) -> Result<JournalRow, Fault> {
         transition: AlarmTransition {
             machine: r.parsed(5)?,
             alarm: r.parsed(6)?,
-            tag: r.parsed(7)?,
+            tag: r.optional_parsed(7)?,
             occurrence: r.count(8)?,
             from: r.word(9, AlarmState::from_mnemonic)?,
-            to: r.word(10, AlarmState::from_mnemonic)?,
+            to,
             cause: r.word(11, TransitionCause::from_name)?,
             priority: r.priority(12)?,
-            value: r.value(13)?,
-            limit: r.parsed(15)?,
+            value: r.optional_value(13)?,
+            limit: r.optional_parsed(15)?,
+            deadband: r.parsed(23)?,
             value_at: r.time(17)?,
             decided_at,
             message: r.text(16)?,
+            first_out: r.get(24)?,
+            flags: flags(r, to)?,
+            operation: operation(r)?,
         },
         stored_at: r.time(19)?,
         cursor: Cursor { at: decided_at, id: r.number(0)? },
     })
+}
+
+/// The flags of a row of the journal; those of the state where the first release wrote it.
+fn flags(r: &Row<'_>, to: AlarmState) -> Result<AlarmFlags, Fault> {
+    let Some(bits) = r.get::<_, Option<u32>>(20)? else { return Ok(AlarmFlags::of_state(to)) };
+    AlarmFlags::from_bits(bits, r.optional_time(21)?, r.optional_time(22)?)
+        .ok_or_else(|| Fault::Unreadable(format!("the flags {bits:#x} are not known here")))
+}
+
+fn operation(r: &Row<'_>) -> Result<Option<OperatorAction>, Fault> {
+    if r.get::<_, Option<String>>(25)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(OperatorAction { command: r.parsed(25)?, actor: r.text(26)?, comment: r.text(27)? }))
 }

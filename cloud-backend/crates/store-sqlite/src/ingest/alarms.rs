@@ -1,12 +1,14 @@
 //! Transitions: the journal, and the occurrences folded from it.
 
 use fleet::AlarmRow;
-use plant_model::{AlarmTransition, Timestamp};
+use plant_model::{AlarmTransition, TagId, Timestamp};
 use protocol::Sequence;
 use rusqlite::{Connection, params};
 
 use super::ledger::StreamKey;
-use crate::codec::{epoch_bits, execute, int, row, sequence_number, value_columns};
+use crate::codec::{
+    epoch_bits, execute, int, optional_float_column, optional_value_columns, row, sequence_number,
+};
 use crate::error::Fault;
 use crate::fleet_reads::alarms::{OCCURRENCE_COLUMNS, read_occurrence};
 
@@ -19,6 +21,10 @@ pub(super) fn record(
     stored_at: Timestamp,
 ) -> Result<(), Fault> {
     insert_transition(c, key, at, transition, stored_at)?;
+    if transition.occurrence == 0 {
+        // Done to an alarm that was never raised: there is nothing to fold it into.
+        return Ok(());
+    }
     match find(c, key, transition)? {
         Some((mut known, id)) => {
             known.apply(at, transition);
@@ -37,9 +43,12 @@ fn insert_transition(
 ) -> Result<(), Fault> {
     let sql = "INSERT INTO journal (gateway, epoch, sequence, position, machine, alarm, tag, occurrence,
                  from_state, to_state, cause, priority, value_type, value, limit_value, message, value_at,
-                 decided_at, stored_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
-    let (value_type, value) = value_columns(&t.value);
+                 decided_at, stored_at, flags, shelved_until, review_at, deadband, first_out, command, actor,
+                 comment)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)";
+    let (value_type, value) = optional_value_columns(t.value.as_ref());
+    let operation = t.operation.as_ref();
     execute(
         c,
         sql,
@@ -50,7 +59,7 @@ fn insert_transition(
             position,
             t.machine.as_str(),
             t.alarm.as_str(),
-            t.tag.as_str(),
+            t.tag.as_ref().map_or("", TagId::as_str),
             int(t.occurrence),
             t.from.mnemonic(),
             t.to.mnemonic(),
@@ -58,11 +67,19 @@ fn insert_transition(
             t.priority.name(),
             value_type,
             value,
-            t.limit.to_string(),
+            optional_float_column(t.limit),
             t.message,
             t.value_at.micros(),
             t.decided_at.micros(),
-            stored_at.micros()
+            stored_at.micros(),
+            t.flags.bits(),
+            t.flags.shelved_until.map(Timestamp::micros),
+            t.flags.review_at.map(Timestamp::micros),
+            t.deadband.to_string(),
+            t.first_out,
+            operation.map(|o| o.command.as_str()),
+            operation.map(|o| o.actor.as_str()),
+            operation.map(|o| o.comment.as_str())
         ],
     )?;
     Ok(())
@@ -88,7 +105,7 @@ fn write(c: &Connection, a: &AlarmRow, id: Option<i64>) -> Result<(), Fault> {
                  active, priority, message, limit_value, value_type, value, raised_at, returned_at, decided_at,
                  last_sequence, last_position)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
-    let (value_type, value) = value_columns(&a.value);
+    let (value_type, value) = optional_value_columns(a.value.as_ref());
     execute(
         c,
         sql,
@@ -99,12 +116,12 @@ fn write(c: &Connection, a: &AlarmRow, id: Option<i64>) -> Result<(), Fault> {
             a.key.machine.as_str(),
             a.key.alarm.as_str(),
             int(a.key.occurrence),
-            a.tag.as_str(),
+            a.tag.as_ref().map_or("", TagId::as_str),
             a.state.mnemonic(),
             a.active,
             a.priority.name(),
             a.message,
-            a.limit.to_string(),
+            optional_float_column(a.limit),
             value_type,
             value,
             a.raised_at.micros(),

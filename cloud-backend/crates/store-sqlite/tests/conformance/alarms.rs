@@ -2,7 +2,9 @@
 
 use fleet::{AlarmFilter, FleetStore};
 use ingestion::IngestStore;
-use plant_model::{AlarmState, TransitionCause};
+use plant_model::{
+    AlarmFlags, AlarmId, AlarmState, AlarmTransition, CommandId, OperatorAction, TransitionCause,
+};
 use protocol::{Epoch, StreamId};
 
 use super::Laboratory;
@@ -24,6 +26,62 @@ pub(crate) async fn a_transition_is_in_the_journal_exactly_as_it_was_decided(lab
         "newest first, the duplicate left no trace"
     );
     assert!(journal.iter().all(|row| row.stored_at == applied.stored_at && row.sequence == seq(1)));
+}
+
+pub(crate) async fn everything_that_a_transition_says_comes_back(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let flags = AlarmFlags {
+        shelved_until: Some(at(3_000)),
+        review_at: Some(at(4_000)),
+        suppressed: true,
+        latched: true,
+        ..AlarmFlags::NORMAL
+    };
+    let shelved = AlarmTransition {
+        tag: None,
+        from: AlarmState::LatchedAcknowledged,
+        to: flags.state(),
+        cause: TransitionCause::Shelved,
+        value: None,
+        limit: None,
+        first_out: true,
+        flags,
+        operation: Some(OperatorAction {
+            command: CommandId::new("c-17").expect("valid"),
+            actor: "ada".to_owned(),
+            comment: "sensor is being changed".to_owned(),
+        }),
+        ..transition(3, Raised, 10)
+    };
+    let never_raised =
+        AlarmTransition { occurrence: 0, alarm: AlarmId::new("b").expect("valid"), ..shelved.clone() };
+    let steps = vec![shelved.clone(), never_raised.clone()];
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, steps)]).await;
+    let journal = store.journal(&tenant(), 10, None).await.expect("the store works");
+    let found: Vec<_> = journal.into_iter().map(|row| row.transition).collect();
+    assert_eq!(found, [never_raised, shelved]);
+    let all = store.alarms(&tenant(), AlarmFilter::All, 10, None).await.expect("the store works");
+    assert_eq!(all.len(), 1, "what was never raised is in the journal alone");
+    assert_eq!((&all[0].0.tag, &all[0].0.value, all[0].0.limit), (&None, &None, None));
+}
+
+pub(crate) async fn an_occurrence_that_a_later_one_followed_is_not_active(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let unseen = AlarmTransition {
+        to: AlarmState::ReturnedUnacknowledged,
+        flags: AlarmFlags::of_state(AlarmState::ReturnedUnacknowledged),
+        ..transition(1, ReturnedToNormal, 20)
+    };
+    let active =
+        async || store.alarms(&tenant(), AlarmFilter::Active, 10, None).await.expect("the store works");
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, vec![transition(1, Raised, 10), unseen])]).await;
+    let states: Vec<_> = active().await.iter().map(|(row, _)| row.state).collect();
+    assert_eq!(states, [AlarmState::ReturnedUnacknowledged], "it waits for somebody");
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 2, vec![transition(2, Raised, 30)])]).await;
+    let occurrences: Vec<_> = active().await.iter().map(|(row, _)| row.key.occurrence).collect();
+    assert_eq!(occurrences, [2]);
 }
 
 pub(crate) async fn an_alarm_is_active_until_its_return_is_stored(lab: &impl Laboratory) {

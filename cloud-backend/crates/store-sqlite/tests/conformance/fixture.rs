@@ -1,7 +1,6 @@
 //! Tenants, catalogues and batches to work with.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fleet::{FleetStore, LedgerRow};
@@ -143,20 +142,14 @@ pub(crate) fn catalogue(epoch: Epoch, tags: &[(u32, &str, TagRole)]) -> Catalogu
             name: format!("The {id}"),
             unit: "bar".to_owned(),
             data_type: DataType::Float,
+            enumeration: Enumeration::default(),
         },
         role: *role,
     });
-    let alarm = AlarmDefinition {
-        id: AlarmId::new("hot").expect("valid"),
-        tag: tag("pressure"),
-        kind: AlarmKind::High,
-        limit: 80.0,
-        deadband: 1.0,
-        on_delay: Duration::ZERO,
-        off_delay: Duration::ZERO,
-        priority: AlarmPriority::High,
-        message: "too hot".to_owned(),
-    };
+    let condition =
+        AlarmCondition::Limit { tag: tag("pressure"), kind: LimitKind::High, limit: 80.0, deadband: 1.0 };
+    let id = AlarmId::new("hot").expect("valid");
+    let alarm = AlarmDefinition::new(id, condition, AlarmPriority::High, "too hot");
     let machine = CatalogueMachine {
         id: machine(),
         name: "Press 1".to_owned(),
@@ -180,21 +173,26 @@ pub(crate) fn transition(occurrence: u64, cause: TransitionCause, micros: i64) -
     let (from, to) = match cause {
         TransitionCause::Raised => (AlarmState::Normal, AlarmState::Unacknowledged),
         TransitionCause::ReturnedToNormal => (AlarmState::Unacknowledged, AlarmState::Normal),
+        other => unreachable!("{other:?} is made by its test"),
     };
     AlarmTransition {
         machine: machine(),
         alarm: AlarmId::new("hot").expect("valid"),
-        tag: tag("pressure"),
+        tag: Some(tag("pressure")),
         occurrence,
         from,
         to,
         cause,
         priority: AlarmPriority::High,
-        value: Value::Float(81.5),
-        limit: 80.0,
+        value: Some(Value::Float(81.5)),
+        limit: Some(80.0),
+        deadband: 0.5,
         value_at: at(micros),
         decided_at: at(micros + 1),
         message: "too hot".to_owned(),
+        first_out: false,
+        flags: AlarmFlags::of_state(to),
+        operation: None,
     }
 }
 

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    ModbusAddress, ModbusConnectionParameters, ModbusTag, ModbusTagParameters, Quirks, RegisterFormat,
-    RegisterTable, WordOrder,
+    Bridging, ModbusAddress, ModbusConnectionParameters, ModbusTag, ModbusTagParameters, PlanLimits, Quirks,
+    RegisterFormat, RegisterTable, WordOrder,
 };
 
 fn tag(pdu_address: u16, format: RegisterFormat, interval_ms: u64) -> ModbusTag {
@@ -31,8 +31,14 @@ fn registers(addresses: &[u16]) -> Vec<ModbusTag> {
 }
 
 fn connection(tags: Vec<ModbusTag>) -> ModbusConnection {
+    bridging(Bridging::Measured, tags)
+}
+
+fn bridging(bridging: Bridging, tags: Vec<ModbusTag>) -> ModbusConnection {
     let address = ModbusAddress::Tcp { host: "gateway".into(), port: 502 };
-    let (unit_id, timeout, quirks) = (1, Duration::from_millis(300), Quirks::default());
+    let limits = PlanLimits { bridging, ..PlanLimits::default() };
+    let quirks = Quirks { limits, ..Quirks::default() };
+    let (unit_id, timeout) = (1, Duration::from_millis(300));
     ModbusConnection::new(ModbusConnectionParameters { address, unit_id, timeout, quirks }, tags)
         .expect("valid")
 }
@@ -53,8 +59,11 @@ struct World {
 
 impl World {
     fn new(units: Vec<Vec<ModbusTag>>) -> Self {
+        Self::of(units.into_iter().map(connection).collect())
+    }
+
+    fn of(connections: Vec<ModbusConnection>) -> Self {
         let now = Monotonic::from_micros(0);
-        let connections: Vec<_> = units.into_iter().map(connection).collect();
         let names: Vec<String> = (1..=connections.len()).map(|n| format!("machine-{n}")).collect();
         let mut bus = Bus::new(connections.iter().zip(names.iter().map(String::as_str)), now);
         bus.connected();
@@ -353,4 +362,54 @@ proptest! {
             prop_assert_eq!(&read[unit], &exists, "unit {}", unit);
         }
     }
+}
+
+/// The ranges that a unit is asked for in the last poll of a minute in which a request costs `fixed_us` and
+/// `register_us` for each register, and how often the plan was changed.
+fn ranges_by_cost(rule: Bridging, fixed_us: u64, register_us: u64) -> (Vec<(u16, u16)>, usize) {
+    // A gap of 20, which is bridged at first, and one of 60, which is not.
+    let tags = registers(&[0, 1, 2, 3, 24, 85, 86]);
+    let mut world = World::of(vec![bridging(rule, tags)]);
+    let mut behaviour = |e: &Enquiry, _| {
+        (Reply::Words, Duration::from_micros(fixed_us + register_us * u64::from(e.block.quantity)))
+    };
+    let mut changes = 0;
+    for _ in 0..60 {
+        world.run(Duration::from_secs(1), &mut behaviour);
+        changes += usize::from(world.bus.take_tally(0).bridged.is_some());
+    }
+    let last = world.log.last().expect("asked").0;
+    let poll = world.log.iter().filter(|(at, ..)| last.since(*at) < Duration::from_millis(500));
+    let mut ranges: Vec<_> = poll.map(|(_, e, _)| (e.block.start, e.block.quantity)).collect();
+    ranges.sort_unstable();
+    (ranges, changes)
+}
+
+#[test]
+fn b6_gaps_are_bridged_where_that_is_cheaper_than_another_request_by_measured_round_trips() {
+    let fast = ranges_by_cost(Bridging::Measured, 10_000, 10);
+    assert_eq!(fast, (vec![(0, 87)], 1), "a request costs as much as 1,000 registers");
+    let even = ranges_by_cost(Bridging::Measured, 10_000, 333);
+    assert_eq!(even, (vec![(0, 25), (85, 2)], 0), "a request costs as much as 30 registers, as assumed");
+    let slow = ranges_by_cost(Bridging::Measured, 10_000, 1_000);
+    assert_eq!(slow, (vec![(0, 4), (24, 1), (85, 2)], 1), "a request costs as much as 10 registers");
+    let fixed = ranges_by_cost(Bridging::Fixed, 10_000, 10);
+    assert_eq!(fixed, (vec![(0, 25), (85, 2)], 0), "as configured");
+}
+
+#[test]
+fn where_an_address_in_a_gap_was_refused_the_gap_stays_unbridged() {
+    // Requests of different sizes, by which a register is seen to cost next to nothing.
+    let addresses: Vec<u16> = [0, 1, 2, 3, 24].into_iter().chain(85..100).collect();
+    let mut world = World::of(vec![connection(registers(&addresses))]);
+    // Nothing lies at 10 to 20.
+    let mut behaviour = |e: &Enquiry, _| {
+        let (start, end) = (e.block.start, e.block.start + e.block.quantity);
+        let took = Duration::from_micros(10_000 + u64::from(e.block.quantity));
+        let lacks = start <= 20 && end > 10;
+        (if lacks { Reply::Refused(Refusal::IllegalAddress) } else { Reply::Words }, took)
+    };
+    world.run(Duration::from_secs(120), &mut behaviour);
+    let mut refused = world.log.iter().filter(|(_, _, verdict)| *verdict != Verdict::Usable);
+    assert!(refused.clone().count() > 0 && refused.all(|(at, ..)| at.micros() < 2_000_000), "found out once");
 }

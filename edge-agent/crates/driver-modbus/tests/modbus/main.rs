@@ -1,8 +1,10 @@
 //! The driver against real TCP servers, well-behaved and not.
 
+mod dead;
 mod line;
 mod shared;
 mod support;
+mod timing;
 mod write;
 
 use std::collections::HashSet;
@@ -200,7 +202,7 @@ fn assert_no_value_is_another_tags(told: &support::Told) {
 }
 
 #[tokio::test]
-async fn a_late_answer_is_never_taken_for_the_next_one() {
+async fn b4_a_late_answer_is_never_taken_for_the_next_one() {
     let mut withheld = Vec::new();
     let server = Scripted::start(move |number, asked| {
         if number == 4 {
@@ -223,6 +225,68 @@ async fn a_late_answer_is_never_taken_for_the_next_one() {
     let lost: Vec<_> = told.readings.iter().filter(|r| !r.sample.quality.is_good()).collect();
     assert_eq!(lost.len(), 1, "the tag of the lost request turned bad once: {lost:?}");
     assert_eq!(lost[0].sample.quality, Quality::BAD_TIMEOUT);
+}
+
+#[tokio::test]
+async fn b4_a_device_that_once_takes_1_2_time_outs_is_read_right_from_the_next_poll_on() {
+    let server = Scripted::start(move |number, asked| match number {
+        4 => Reply::Late(Duration::from_millis(360), asked.answer()),
+        _ => Reply::Send(asked.answer()),
+    })
+    .await;
+    let mut driver = Running::start(connection(server.address, 300, two_blocks()));
+    driver.until_counted("the time-out", |c| c.polls_failed.timeout.get() >= 1).await;
+    let before = driver.counters.polls_ok.get();
+    driver.until_counted("polls after it", |c| c.polls_ok.get() >= before + 8).await;
+    let told = driver.until("both good", |t| (0..2).all(|n| t.last(n).is_some_and(|l| l.1.is_good()))).await;
+    assert_no_value_is_another_tags(&told);
+    assert!(driver.counters.stale_frames_dropped.get() >= 1, "{:?}", driver.counters);
+    assert_eq!(driver.counters.connects.get(), 1, "{:?}", driver.counters);
+    driver.stop().await;
+}
+
+/// A connection whose soft deadline lies at 150 ms and the hard one at 5 s.
+fn patient(address: SocketAddr, timeout_ms: u64) -> acquisition::ModbusConnection {
+    let mut parameters = support::parameters(support::tcp(address), 1, timeout_ms);
+    parameters.quirks.soft_deadline = Some(Duration::from_millis(150));
+    acquisition::ModbusConnection::new(parameters, vec![holding(7, 50)]).expect("valid")
+}
+
+#[tokio::test]
+async fn a_machine_slower_than_the_soft_deadline_keeps_being_read_and_says_so() {
+    let late = |asked: Asked| Reply::Late(Duration::from_millis(180), asked.answer());
+    let server = Scripted::start(move |_, asked| late(asked)).await;
+    let mut driver = Running::start(patient(server.address, 5_000));
+    let uncertain = |r: &acquisition::Reading| r.sample.quality == Quality::UNCERTAIN_LAST_USABLE_VALUE;
+    let told = driver.until("two doubts", |told| told.of(0).filter(|r| uncertain(r)).count() >= 2).await;
+    assert!(told.readings[0].sample.quality.is_good(), "there is nothing to doubt before the first value");
+    for pair in told.readings.windows(2) {
+        assert!(!(uncertain(&pair[0]) && uncertain(&pair[1])), "said once a request: {pair:?}");
+        assert!(pair[0].sample.gateway_timestamp <= pair[1].sample.gateway_timestamp, "in order: {pair:?}");
+    }
+    assert!(told.readings.iter().all(|r| r.sample.value == Some(Value::Int(7))), "the last value is kept");
+    let counters = Arc::clone(&driver.counters);
+    driver.stop().await;
+    assert_eq!((counters.polls_failed.total(), counters.connects.get()), (0, 1));
+    assert!(counters.late_answers.get() >= 2);
+}
+
+#[tokio::test]
+async fn only_the_hard_deadline_gives_a_request_up() {
+    let server = Scripted::start(|number, asked| match number {
+        0 => Reply::Send(asked.answer()),
+        _ => Reply::Silence,
+    })
+    .await;
+    let mut driver = Running::start(patient(server.address, 400));
+    let told = driver.until("the loss", support::Told::is_down).await;
+    let seen: Vec<_> =
+        told.readings.iter().take(3).map(|r| (r.sample.value.clone(), r.sample.quality)).collect();
+    let seven = Some(Value::Int(7));
+    let uncertain = Quality::UNCERTAIN_LAST_USABLE_VALUE;
+    assert_eq!(seen, [(seven.clone(), Quality::GOOD), (seven, uncertain), (None, Quality::BAD_TIMEOUT)]);
+    assert_eq!(told.readings.len(), 3, "a lost tag is not doubted");
+    driver.stop().await;
 }
 
 /// Lets one request in ten pass wrongly and expects a new connection, good data before and after, and

@@ -1,13 +1,10 @@
-//! Many machines: dead ones beside healthy ones, behind one address and behind many; and what some
-//! devices need.
+//! Many units behind one address, and what some devices need.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use acquisition::{AfterRead, DriverCounters, Grouping, ModbusConnection, PlanLimits, Quirks};
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::{Asked, Reply, Running, Scripted, Told, holding, parameters, tcp};
 
@@ -48,6 +45,24 @@ async fn b2_healthy_units_behind_one_address_keep_nine_polls_of_ten_beside_five_
 }
 
 #[tokio::test]
+async fn units_that_share_a_bus_show_the_same_time_taken_and_silence_takes_it_too() {
+    let server = Scripted::start(|_, asked| match asked.unit {
+        1 => Reply::Send(asked.answer()),
+        _ => Reply::Silence,
+    })
+    .await;
+    let begun = Instant::now();
+    let mut machines =
+        Running::start_all(vec![unit(server.address, 1, 200, 50), unit(server.address, 2, 200, 50)]);
+    machines[1].until_counted("two probes", |c| c.polls_failed.timeout.get() >= 2).await;
+    let counters: Vec<_> = machines.iter().map(|m| Arc::clone(&m.counters)).collect();
+    machines.remove(0).stop().await;
+    let busy: Vec<_> = counters.iter().map(|c| Duration::from_micros(c.busy_us.get())).collect();
+    assert_eq!(busy[0], busy[1]);
+    assert!(busy[0] >= Duration::from_millis(400) && busy[0] < begun.elapsed(), "{busy:?}");
+}
+
+#[tokio::test]
 async fn b3_the_same_unit_id_at_two_addresses_is_two_machines() {
     let alive = Scripted::start(|_, asked| Reply::Send(asked.answer())).await;
     let dead = Scripted::start(|_, _| Reply::Silence).await;
@@ -59,97 +74,11 @@ async fn b3_the_same_unit_id_at_two_addresses_is_two_machines() {
     lost.stop().await;
 }
 
-/// The ways in which a device can be dead.
-#[derive(Debug, Clone, Copy)]
-enum Death {
-    Refuse,
-    BlackHole,
-    AcceptSilent,
-    Reset,
-    FiveSecondsLate,
-}
-
-const DEATHS: [Death; 5] =
-    [Death::Refuse, Death::BlackHole, Death::AcceptSilent, Death::Reset, Death::FiveSecondsLate];
-
-/// A dead device; what is held keeps it dead.
-async fn dead(death: Death) -> (SocketAddr, Vec<TcpStream>) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-    let address = socket.local_addr().expect("bound");
-    let mut held = Vec::new();
-    match death {
-        Death::Refuse => drop(socket),
-        Death::BlackHole => {
-            // A full queue of pending connections: further attempts get no answer at all.
-            let listener = socket.listen(0).expect("listening");
-            while let Ok(Ok(stream)) =
-                tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
-            {
-                held.push(stream);
-            }
-            tokio::spawn(async move {
-                std::future::pending::<()>().await;
-                drop(listener);
-            });
-        }
-        Death::AcceptSilent | Death::Reset | Death::FiveSecondsLate => {
-            tokio::spawn(die(socket.listen(16).expect("listening"), death));
-        }
-    }
-    (address, held)
-}
-
-async fn die(listener: TcpListener, death: Death) {
-    while let Ok((mut stream, _)) = listener.accept().await {
-        if matches!(death, Death::Reset) {
-            // Closing with unread data resets the connection.
-            let _ = stream.readable().await;
-            continue;
-        }
-        tokio::spawn(async move {
-            let mut request = [0; 12];
-            while stream.read_exact(&mut request).await.is_ok() {
-                if matches!(death, Death::FiveSecondsLate) {
-                    tokio::time::sleep(Duration::from_secs(5)).await;
-                }
-            }
-        });
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b1_healthy_devices_keep_their_polls_whatever_the_others_die_of() {
-    for dead_count in [1, 5, 10, 14] {
-        let mut others = Vec::new();
-        let mut held = Vec::new();
-        for number in 0..dead_count {
-            let (address, streams) = dead(DEATHS[number % DEATHS.len()]).await;
-            held.push(streams);
-            others.push(Running::start(unit(address, 1, 200, 100)));
-        }
-        let mut healthy = Vec::new();
-        for _ in dead_count..15 {
-            let server = Scripted::start(|_, asked| Reply::Send(asked.answer())).await;
-            healthy.push(Running::start(unit(server.address, 1, 1000, 100)));
-        }
-        for machine in &healthy {
-            machine.until_counted("30 polls", |c| c.polls_ok.get() >= 30).await;
-            let share = kept(&machine.counters);
-            assert!(share >= 0.99, "{dead_count} dead: {share}, {:?}", machine.counters);
-        }
-        for machine in others {
-            assert_eq!(machine.told().good(), 0, "{dead_count} dead");
-            machine.stop().await;
-        }
-        for machine in healthy {
-            machine.stop().await;
-        }
-    }
-}
+/// Requests as a server saw them.
+pub(crate) type Seen = Arc<Mutex<Vec<(Instant, Asked)>>>;
 
 /// A server that answers and notes when it was asked what.
-async fn noting() -> (Scripted, Arc<Mutex<Vec<(Instant, Asked)>>>) {
+pub(crate) async fn noting() -> (Scripted, Seen) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     let server = Scripted::start(move |_, asked| {
@@ -177,7 +106,7 @@ async fn pauses_are_kept_and_each_tag_may_have_its_own_request() {
             pause_after_connect: pause,
             pause_between_requests: pause,
             limits: PlanLimits { grouping: Grouping::OneTagEach, ..PlanLimits::default() },
-            after_read: AfterRead::Keep,
+            ..Quirks::default()
         },
     );
     machine.until_counted("12 requests", |c| c.polls_ok.get() >= 12).await;

@@ -79,6 +79,12 @@ impl Running {
         Self::start_all(vec![connection]).remove(0)
     }
 
+    /// One driver for one machine of this name.
+    pub(crate) fn start_as(name: &str, connection: ModbusConnection) -> Self {
+        let (_, queue) = driver_modbus::write_queue();
+        Self::start_named(vec![(name.to_owned(), connection)], queue).remove(0)
+    }
+
     /// One driver for all these.
     pub(crate) fn start_all(connections: Vec<ModbusConnection>) -> Vec<Self> {
         let (_, queue) = driver_modbus::write_queue();
@@ -87,14 +93,19 @@ impl Running {
 
     /// One driver for all these, that can write.
     pub(crate) fn start_with(connections: Vec<ModbusConnection>, queue: WriteQueue) -> Vec<Self> {
+        let named = |(number, connection)| (format!("press-{number}"), connection);
+        Self::start_named((1..).zip(connections).map(named).collect(), queue)
+    }
+
+    fn start_named(connections: Vec<(String, ModbusConnection)>, queue: WriteQueue) -> Vec<Self> {
         let shutdown = CancellationToken::new();
         let task = Arc::new(Task { shutdown: shutdown.clone(), handle: Mutex::default() });
         let mut units = Vec::new();
         let mut running = Vec::new();
-        for (number, connection) in (1..).zip(connections) {
+        for (name, connection) in connections {
             let (sender, told) = watch::channel(Told::default());
             let counters = Arc::new(DriverCounters::default());
-            let name = MachineId::new(&format!("press-{number}")).expect("valid");
+            let name = MachineId::new(&name).expect("valid");
             let sink = Box::new(Sink(sender));
             units.push(Unit { connection, name, sink, counters: Arc::clone(&counters) });
             running.push(Self { told, counters, task: Arc::clone(&task) });
@@ -199,6 +210,16 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    pub(crate) fn new(request: &[u8; 12]) -> Self {
+        Self {
+            transaction: [request[0], request[1]],
+            unit: request[6],
+            function: request[7],
+            address: u16::from_be_bytes([request[8], request[9]]),
+            quantity: u16::from_be_bytes([request[10], request[11]]),
+        }
+    }
+
     /// A frame that answers this request with `pdu`.
     pub(crate) fn frame(&self, pdu: &[u8]) -> Vec<u8> {
         let length = u16::try_from(pdu.len() + 1).expect("short");
@@ -225,6 +246,8 @@ pub(crate) enum Reply {
     Send(Vec<u8>),
     /// Sends these bytes one by one.
     Trickle(Vec<u8>),
+    /// Sends these bytes after a while; requests that come meanwhile wait.
+    Late(Duration, Vec<u8>),
     /// Says nothing.
     Silence,
     /// Closes the connection.
@@ -255,13 +278,7 @@ impl Scripted {
 async fn serve(mut stream: TcpStream, script: Arc<Mutex<(usize, Script)>>) {
     let mut request = [0; 12];
     while stream.read_exact(&mut request).await.is_ok() {
-        let asked = Asked {
-            transaction: [request[0], request[1]],
-            unit: request[6],
-            function: request[7],
-            address: u16::from_be_bytes([request[8], request[9]]),
-            quantity: u16::from_be_bytes([request[10], request[11]]),
-        };
+        let asked = Asked::new(&request);
         let reply = {
             let mut script = script.lock().expect("a script does not panic");
             script.0 += 1;
@@ -271,6 +288,10 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<(usize, Script)>>) {
         let sent = match reply {
             Reply::Send(bytes) => stream.write_all(&bytes).await,
             Reply::Trickle(bytes) => trickle(&mut stream, &bytes).await,
+            Reply::Late(after, bytes) => {
+                tokio::time::sleep(after).await;
+                stream.write_all(&bytes).await
+            }
             Reply::Silence => Ok(()),
             Reply::Close => return,
         };

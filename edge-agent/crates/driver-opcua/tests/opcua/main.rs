@@ -3,8 +3,12 @@
 
 mod browse;
 mod certificates;
+mod chain;
+mod clock;
 mod limits;
+mod narrow;
 mod security;
 mod session;
 mod support;
 mod values;
+mod write;

@@ -1,6 +1,7 @@
 //! Certificates, policies and users.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use acquisition::{LinkState, OpcUaSecurity, OpcUaUser, SecurityMode, SecurityPolicy, ServerTrust};
 use opcua::crypto::SecurityPolicy as Policy;
@@ -13,19 +14,29 @@ use crate::certificates::{self, Flaw};
 use crate::limits::has_all;
 use crate::support::{Running, Server, Told, connection, items};
 
-const SERVER_URI: &str = "urn:lathe-server";
+pub(crate) const SERVER_URI: &str = "urn:lathe-server";
 
 /// A protected server, and the files of a gateway that is to read it.
-struct Site {
-    server: Server,
+pub(crate) struct Site {
+    pub(crate) server: Server,
     files: TempDir,
 }
 
 impl Site {
     fn new(policy: Policy, mode: MessageSecurityMode, flaw: Flaw, trusts_clients: bool) -> Self {
+        Self::with(policy, mode, trusts_clients, |path| certificates::make(path, SERVER_URI, flaw)).0
+    }
+
+    /// A site whose server has the certificate that `make` writes.
+    pub(crate) fn with<T>(
+        policy: Policy,
+        mode: MessageSecurityMode,
+        trusts_clients: bool,
+        make: impl FnOnce(&Path) -> T,
+    ) -> (Self, T) {
         let files = tempfile::tempdir().expect("a folder");
         let certificate = files.path().join("server.der");
-        certificates::make(&certificate, SERVER_URI, flaw);
+        let made = make(&certificate);
         let users = ["ANONYMOUS".to_owned(), "operator".to_owned()];
         let protect = |builder: ServerBuilder| {
             let mut builder = builder
@@ -42,14 +53,14 @@ impl Site {
         let own = files.path().join("state/own");
         std::fs::create_dir_all(&own).expect("made");
         std::fs::copy(certificates::key_file("gateway"), own.join("key.pem")).expect("copied");
-        Self { server, files }
+        (Self { server, files }, made)
     }
 
-    fn usual(flaw: Flaw) -> Self {
+    pub(crate) fn usual(flaw: Flaw) -> Self {
         Self::new(Policy::Basic256Sha256, MessageSecurityMode::SignAndEncrypt, flaw, true)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
 
@@ -63,8 +74,18 @@ impl Site {
     }
 
     fn read(&self, security: OpcUaSecurity, user: Option<OpcUaUser>) -> Running {
+        self.read_over(self.server.address, security, user)
+    }
+
+    /// Reads the server at another address than its own.
+    pub(crate) fn read_over(
+        &self,
+        address: SocketAddr,
+        security: OpcUaSecurity,
+        user: Option<OpcUaUser>,
+    ) -> Running {
         let mut connection =
-            connection(self.server.address, items(&[("speed", DataType::Float)])).with_security(security);
+            connection(address, items(&[("speed", DataType::Float)])).with_security(security);
         if let Some(user) = user {
             connection = connection.with_user(user);
         }
@@ -203,4 +224,35 @@ async fn c12_a_thousand_encrypted_items_are_subscribed_in_chunks() {
     assert!(told.bad().is_empty() && told.links == [LinkState::Up]);
     assert_eq!(driver.counters.connects.get(), 1);
     driver.stop().await;
+}
+
+/// What the doctor says of a server with this certificate: why the agent refuses it, and what others
+/// may object to.
+async fn diagnosis(flaw: Flaw) -> (String, String) {
+    let site = Site::usual(flaw);
+    let url = format!("opc.tcp://{}", site.server.address);
+    let endpoints = driver_opcua::endpoints(&url).await.expect("answered");
+    let shown = endpoints[0].certificate.clone().expect("shown");
+    (shown.problems.join("; "), shown.hints.join("; "))
+}
+
+#[tokio::test]
+async fn f7_the_doctor_names_each_problem_of_a_certificate_with_its_fix() {
+    let (problems, hints) = diagnosis(Flaw::Expired).await;
+    assert!(problems.contains("expired on 2021-01-01; have a new one made and pin that"), "{problems}");
+    assert!(hints.contains("self-signed") && hints.contains("pin it as server_certificate_file"), "{hints}");
+    assert!(hints.contains("made for the host lathe, not for \"127.0.0.1\""), "{hints}");
+
+    let (problems, _) = diagnosis(Flaw::OtherApplication).await;
+    assert!(
+        problems.contains("urn:somebody-else") && problems.contains("have a certificate made"),
+        "{problems}"
+    );
+
+    let (problems, hints) = diagnosis(Flaw::Usage).await;
+    assert!(problems.is_empty(), "the agent itself does not mind: {problems}");
+    assert!(hints.contains("to be used for dataEncipherment; have one made with"), "{hints}");
+
+    let (problems, _) = diagnosis(Flaw::None).await;
+    assert!(problems.is_empty(), "{problems}");
 }

@@ -123,6 +123,26 @@ async fn c3_an_unknown_node_turns_bad_while_the_others_run() {
 }
 
 #[tokio::test]
+async fn c3_a_node_that_a_restart_removed_is_bad_and_back_with_the_next_one() {
+    let (speed, torque) = (("speed", Variant::from(1.0_f64)), ("torque", Variant::from(2.0_f64)));
+    let server = Server::start(&[speed.clone(), torque.clone()]);
+    let nodes = [("speed", DataType::Float), ("torque", DataType::Float)];
+    let mut driver = Running::start(server.address, &nodes);
+    driver.until("values", |told| told.last(0).is_some() && told.last(1).is_some()).await;
+    let server = Server::start_with(server.kill(), &[("speed", Variant::from(3.0_f64))], |builder| builder);
+    let unknown = Some((None, Quality::BAD_NODE_ID_UNKNOWN));
+    driver
+        .until("the node that is gone", |told| told.has(0, &Value::Float(3.0)) && told.last(1) == unknown)
+        .await;
+    let _server = Server::start_with(server.kill(), &[speed, torque], |builder| builder);
+    let told = driver
+        .until("both nodes", |told| told.has(0, &Value::Float(1.0)) && told.has(1, &Value::Float(2.0)))
+        .await;
+    assert_eq!(driver.counters.connects.get(), 3, "{:?}", told.links);
+    driver.stop().await;
+}
+
+#[tokio::test]
 async fn a_killed_server_is_subscribed_again_even_with_other_namespace_indexes() {
     let nodes = [("speed", Variant::from(1.0_f64)), ("count", Variant::from(1_i32))];
     let server = Server::start(&nodes);
@@ -233,14 +253,12 @@ async fn c3_a_node_that_appears_later_is_read_without_a_new_session() {
     driver.stop().await;
 }
 
-/// With `ROUNDS` set to 100 this is the whole field case; ten rounds find the same mistakes.
-#[tokio::test]
-async fn c1_data_resume_within_ten_seconds_of_every_restart() {
-    const ROUNDS: i64 = 10;
+/// Restarts the server so often, and has the driver read it each time.
+async fn restart(rounds: i64) {
     let mut server = Server::start(&[("count", Variant::from(0_i64))]);
     let mut driver = Running::start(server.address, &[("count", DataType::Int)]);
     driver.until("the first value", |told| told.has(0, &Value::Int(0))).await;
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         let address = server.kill();
         driver.until("the loss", Told::is_down).await;
         server = Server::start_with(address, &[("count", Variant::from(round))], |builder| builder);
@@ -248,8 +266,20 @@ async fn c1_data_resume_within_ten_seconds_of_every_restart() {
         driver.until("the value", |told| told.has(0, &Value::Int(round))).await;
         assert!(begun.elapsed() < Duration::from_secs(10), "round {round}: {:?}", begun.elapsed());
     }
-    assert_eq!(driver.counters.connects.get(), 1 + ROUNDS.unsigned_abs());
+    assert_eq!(driver.counters.connects.get(), 1 + rounds.unsigned_abs());
     driver.stop().await;
+}
+
+#[tokio::test]
+async fn c1_data_resume_within_ten_seconds_of_every_restart() {
+    restart(10).await;
+}
+
+/// The whole field case; ten rounds find the same mistakes in a tenth of the time.
+#[tokio::test]
+#[ignore = "takes a minute; run it with --run-ignored all"]
+async fn c1_data_resume_within_ten_seconds_of_a_hundred_restarts() {
+    restart(100).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use acquisition::{DriverCounters, LinkState, MachineSink, OpcUaConnection, OpcUaItem, Reading};
@@ -10,7 +11,7 @@ use opcua::server::address_space::Variable;
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
 use opcua::server::{ServerBuilder, ServerHandle};
-use opcua::types::{DataValue, DateTime, NodeId, VariableId, Variant};
+use opcua::types::{AttributeId, DataValue, DateTime, NodeId, StatusCode, VariableId, Variant};
 use plant_model::{DataType, GatewayId, MachineId, Quality, Value};
 use service_kit::Clock;
 use tempfile::TempDir;
@@ -111,16 +112,25 @@ impl Running {
 
     /// A driver whose certificates lie in `state`.
     pub(crate) fn start_connection(connection: OpcUaConnection, state: &Path) -> Self {
+        Self::start_with_writes(connection, state, driver_opcua::WriteQueue::default())
+    }
+
+    pub(crate) fn start_with_writes(
+        connection: OpcUaConnection,
+        state: &Path,
+        queue: driver_opcua::WriteQueue,
+    ) -> Self {
         let gateway = GatewayId::new("gateway-1").expect("valid");
         let identity = Arc::new(driver_opcua::Identity::new(state.to_owned(), gateway));
         let (sender, told) = watch::channel(Told::default());
         let counters = Arc::new(DriverCounters::default());
         let shutdown = CancellationToken::new();
-        let driver = driver_opcua::run(
+        let driver = driver_opcua::run_with_writes(
             connection,
             MachineId::new("lathe-1").expect("valid"),
             identity,
             Box::new(Sink(sender)),
+            queue,
             Clock::start(),
             Arc::clone(&counters),
             shutdown.clone(),
@@ -136,6 +146,13 @@ impl Running {
             Ok(Err(_)) => panic!("the driver ended before {what}"),
             Err(_) => panic!("not seen: {what}; {:?}, {:?}", self.counters, self.told.borrow()),
         }
+    }
+
+    /// Ends the driver as the end of its process would: nobody is told.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let ended = self.task.await;
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
     }
 
     /// Stops the driver; answers what it told in all and how long it took to stop.
@@ -218,9 +235,35 @@ impl Server {
         self.manager.address_space().write().add_variables(variables, &NodeId::objects_folder_id());
     }
 
+    /// Adds nodes that clients may write.
+    pub(crate) fn add_writable(&self, nodes: &[(&str, Variant)]) {
+        let variable = |(name, value): &(&str, Variant)| {
+            let mut variable = Variable::new(&self.node(name), *name, *name, value.clone());
+            variable.set_writable(true);
+            variable.set_user_access_level(variable.access_level());
+            variable
+        };
+        let variables = nodes.iter().map(variable).collect();
+        self.manager.address_space().write().add_variables(variables, &NodeId::objects_folder_id());
+    }
+
+    /// Has writes of a node end here; it keeps its value.
+    pub(crate) fn on_write(
+        &self,
+        name: &str,
+        take: impl Fn(DataValue) -> StatusCode + Send + Sync + 'static,
+    ) {
+        self.manager.inner().add_write_callback(self.node(name), move |value, _| take(value));
+    }
+
     pub(crate) fn set(&self, name: &str, value: DataValue) {
         let subscriptions = Arc::clone(self.handle.subscriptions());
         self.manager.set_value(&subscriptions, &self.node(name), None, value).expect("the node is there");
+    }
+
+    /// Reports a change of a node that another node manager owns.
+    pub(crate) fn report(&self, node: &NodeId, value: DataValue) {
+        self.handle.subscriptions().notify_data_change([(value, node, AttributeId::Value)].into_iter());
     }
 
     /// Sets a value that was measured at a time in microseconds since 1970.
@@ -271,6 +314,7 @@ fn builder(address: SocketAddr, pki: &TempDir) -> ServerBuilder {
 pub(crate) struct Line {
     pub(crate) address: SocketAddr,
     frozen: watch::Sender<bool>,
+    passed: Arc<AtomicUsize>,
 }
 
 impl Line {
@@ -278,15 +322,23 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (frozen, state) = watch::channel(false);
+        let passed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&passed);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let Ok(far) = TcpStream::connect(server).await else { continue };
                 let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
                 tokio::spawn(pass(near_in, far_out, state.clone()));
                 tokio::spawn(pass(far_in, near_out, state.clone()));
             }
         });
-        Self { address, frozen }
+        Self { address, frozen, passed }
+    }
+
+    /// How many connections were made over it.
+    pub(crate) fn connections(&self) -> usize {
+        self.passed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn freeze(&self) {

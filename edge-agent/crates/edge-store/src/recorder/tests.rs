@@ -1,4 +1,7 @@
-use plant_model::{AlarmId, AlarmPriority, AlarmState, MachineId, Quality, TagId, TransitionCause, Value};
+use plant_model::{
+    AlarmFlags, AlarmId, AlarmPriority, AlarmState, AlarmTransition, MachineId, Monotonic, Quality, TagId,
+    TransitionCause, Value,
+};
 use protocol::Batch;
 
 use super::*;
@@ -17,25 +20,33 @@ fn transition() -> AlarmTransition {
     AlarmTransition {
         machine: MachineId::new("m").expect("valid"),
         alarm: AlarmId::new("a").expect("valid"),
-        tag: TagId::new("t").expect("valid"),
+        tag: Some(TagId::new("t").expect("valid")),
         occurrence: 1,
         from: AlarmState::Normal,
         to: AlarmState::Unacknowledged,
         cause: TransitionCause::Raised,
         priority: AlarmPriority::Low,
-        value: Value::Int(1),
-        limit: 0.0,
+        value: Some(Value::Int(1)),
+        limit: None,
+        deadband: 0.0,
         value_at: NOW,
         decided_at: NOW,
         message: String::new(),
+        first_out: false,
+        flags: AlarmFlags::of_state(AlarmState::Unacknowledged),
+        operation: None,
     }
+}
+
+fn decided(micros: u64) -> Decided {
+    Decided { transition: transition(), at: Monotonic::from_micros(micros) }
 }
 
 fn start(folder: &tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Recorder {
     let mut settings = Settings::new(folder.path().join("buffer.db"));
     change(&mut settings);
     let store = EdgeStore::open(settings, NOW).expect("opens").store;
-    Recorder::start(store, || NOW).expect("starts")
+    Recorder::start(store, || NOW, Box::new(|_, _| {})).expect("starts")
 }
 
 async fn until(client: &StoreClient, stream: StreamId, next: u64) {
@@ -52,12 +63,31 @@ async fn an_alarm_is_committed_at_once_while_samples_wait_for_their_group() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let recorder = start(&folder, |s| s.commit_interval = Duration::from_secs(3600));
     recorder.inbox().push_samples([sample(Value::Int(1))]);
-    recorder.inbox().push_transitions([transition()]);
+    recorder.inbox().push_transitions([decided(1)]);
     until(&recorder.client(), StreamId::Alarm, 2).await;
     let counters = recorder.counters();
     assert_eq!(counters.samples_committed.load(Ordering::Relaxed), 0);
     recorder.stop();
     assert_eq!(counters.samples_committed.load(Ordering::Relaxed), 1, "a stop commits what waits");
+}
+
+#[tokio::test]
+async fn who_waits_for_alarms_is_told_of_each_after_its_commit_with_the_batch_that_carries_it() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let store = EdgeStore::open(Settings::new(folder.path().join("buffer.db")), NOW).expect("opens").store;
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let on_alarms: OnAlarms = Box::new(move |sequence, decided| {
+        let instants: Vec<u64> = decided.iter().map(|d| d.at.micros()).collect();
+        told.send((sequence.as_u64(), instants)).expect("the test listens");
+    });
+    let recorder = Recorder::start(store, || NOW, on_alarms).expect("starts");
+    recorder.inbox().push_transitions([decided(7), decided(8)]);
+    until(&recorder.client(), StreamId::Alarm, 2).await;
+    recorder.inbox().push_transitions([decided(9)]);
+    until(&recorder.client(), StreamId::Alarm, 3).await;
+    assert_eq!(heard.recv().await, Some((1, vec![7, 8])));
+    assert_eq!(heard.recv().await, Some((2, vec![9])));
+    recorder.stop();
 }
 
 #[tokio::test]

@@ -31,17 +31,21 @@ fn transition(occurrence: u64, to: AlarmState) -> BatchBody {
     BatchBody::Transitions(vec![AlarmTransition {
         machine: MachineId::new("m").expect("valid"),
         alarm: AlarmId::new("a").expect("valid"),
-        tag: TagId::new("t").expect("valid"),
+        tag: Some(TagId::new("t").expect("valid")),
         occurrence,
         from: AlarmState::Normal,
         to,
         cause: TransitionCause::Raised,
         priority: AlarmPriority::Low,
-        value: Value::Int(1),
-        limit: 0.0,
+        value: Some(Value::Int(1)),
+        limit: None,
+        deadband: 0.0,
         value_at: NOW,
         decided_at: NOW,
         message: String::new(),
+        first_out: false,
+        flags: AlarmFlags::of_state(to),
+        operation: None,
     }])
 }
 
@@ -391,9 +395,9 @@ fn a_tag_keeps_its_number_and_a_new_one_gets_a_new_number() {
     let settings = settings(&folder);
     let machine = MachineId::new("m").expect("valid");
     let mut store = open(&settings);
-    let first = store.series(&machine, &tags(&["a", "b"])).expect("numbers");
+    let first = store.series(&machine, &tags(&["a", "b"]), NOW).expect("numbers");
     drop(store);
-    let second = open(&settings).series(&machine, &tags(&["b", "c", "a"])).expect("numbers");
+    let second = open(&settings).series(&machine, &tags(&["b", "c", "a"]), NOW).expect("numbers");
     assert_eq!((second[0], second[2]), (first[1], first[0]));
     assert!(!first.contains(&second[1]));
 }
@@ -406,10 +410,27 @@ fn alarms_are_remembered_as_of_the_last_committed_transition() {
     store.commit(&transition(1, AlarmState::Unacknowledged), NOW).expect("commits");
     store.commit(&transition(1, AlarmState::Normal), NOW).expect("commits");
     store.commit(&transition(2, AlarmState::Unacknowledged), NOW).expect("commits");
+    store.commit(&transition(2, AlarmState::Shelved), NOW).expect("commits");
     drop(store);
     let alarms = open(&settings).alarms().expect("reads");
     assert_eq!(alarms.len(), 1);
-    assert_eq!((alarms[0].occurrence, alarms[0].active), (2, true));
+    assert_eq!((alarms[0].occurrence, alarms[0].flags), (2, AlarmFlags::of_state(AlarmState::Shelved)));
+}
+
+#[test]
+fn alarms_of_a_file_of_the_first_layout_keep_their_state() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let settings = settings(&folder);
+    let raw = Connection::open(&settings.path).expect("opens");
+    raw.execute_batch(schema::FIRST_LAYOUT).expect("the first layout");
+    raw.execute_batch("INSERT INTO alarm VALUES ('m', 'a', 7, 1), ('m', 'b', 8, 0)").expect("two alarms");
+    raw.pragma_update(None, "user_version", 1).expect("writes");
+    drop(raw);
+    let alarms = open(&settings).alarms().expect("reads");
+    let kept = |state| AlarmFlags::of_state(state);
+    let found: Vec<_> = alarms.iter().map(|a| (a.alarm.as_str(), a.occurrence, a.flags)).collect();
+    let expected = [("a", 7, kept(AlarmState::Unacknowledged)), ("b", 8, kept(AlarmState::Normal))];
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Flash {
 
 fn recorder(flash: &Flash) -> (Recorder, Settings) {
     let settings = Settings { commit_interval: Duration::from_millis(20), ..settings(&flash.on, 8) };
-    (Recorder::start(open(&settings), || NOW).expect("starts"), settings)
+    (Recorder::start(open(&settings), || NOW, Box::new(|_, _| {})).expect("starts"), settings)
 }
 
 /// The recorder opens the file again after 5 s, which is what makes this test long.

@@ -10,9 +10,31 @@ export type MachineState = "running" | "idle" | "down" | "setup";
 export type Link = "up" | "down" | "unknown";
 export type DataType = "bool" | "int" | "float" | "text";
 export type TagValue = boolean | number | string | null;
-export type AlarmKind = "high_high" | "high" | "low" | "low_low";
-export type AlarmState = "UNACK" | "NORM";
-export type TransitionCause = "raised" | "returned_to_normal";
+export type LimitKind = "high_high" | "high" | "low" | "low_low";
+export type AlarmKind =
+  | LimitKind
+  | "deviation"
+  | "rate_of_change"
+  | "off_normal"
+  | "stale"
+  | "bad_quality"
+  | "communication"
+  | "expression";
+/** The mnemonics of ISA-18.2. */
+export type AlarmState = "NORM" | "UNACK" | "ACKED" | "RTNUN" | "LTUNK" | "LTACK" | "SHLVD" | "DSUPR" | "OOSRV";
+export type TransitionCause =
+  | "raised"
+  | "returned_to_normal"
+  | "re_alarmed"
+  | "acknowledged"
+  | "reset"
+  | "shelved"
+  | "unshelved"
+  | "shelve_expired"
+  | "suppressed"
+  | "unsuppressed"
+  | "taken_out_of_service"
+  | "returned_to_service";
 export type StreamId = "alarm" | "telemetry" | "diagnostic";
 
 export interface Page<T> {
@@ -47,10 +69,17 @@ export interface Gateway {
   machines: number;
 }
 
+/** A number without a name stands for itself. */
+export interface EnumerationName {
+  number: number;
+  name: string;
+}
+
 export interface Headline {
   tag: string;
   name: string;
   unit: string;
+  enumeration: EnumerationName[];
   value: TagValue;
   quality: string;
   at: Instant | null;
@@ -82,16 +111,25 @@ export interface Tag {
   id: string;
   name: string;
   unit: string;
+  enumeration: EnumerationName[];
   data_type: DataType;
   latest: Latest | null;
 }
 
 export interface AlarmDefinition {
   id: string;
-  tag: string;
+  /** null where there is no single tag. */
+  tag: string | null;
   kind: AlarmKind;
-  limit: number;
+  /** In the tag's unit, of a rate in that unit a second, of a stale value in seconds; null where there is none. */
+  limit: number | null;
   deadband: number;
+  /** The combination of tags that is watched; null for every other kind. */
+  expression: string | null;
+  acknowledge: "required" | "on_return";
+  latching: boolean;
+  suppress_while: string | null;
+  shelve_seconds_max: number;
   priority: Priority;
   message: string;
 }
@@ -127,13 +165,14 @@ export interface Alarm {
   gateway: string;
   machine: string;
   alarm: string;
-  tag: string;
+  tag: string | null;
   occurrence: number;
   state: AlarmState;
+  /** It is active, held, or waits for somebody. */
   active: boolean;
   priority: Priority;
   message: string;
-  limit: number;
+  limit: number | null;
   value: TagValue;
   raised_at: Instant;
   returned_at: Instant | null;
@@ -144,7 +183,7 @@ export interface Transition {
   gateway: string;
   machine: string;
   alarm: string;
-  tag: string;
+  tag: string | null;
   occurrence: number;
   from: AlarmState;
   to: AlarmState;
@@ -152,10 +191,16 @@ export interface Transition {
   priority: Priority;
   message: string;
   value: TagValue;
-  limit: number;
+  limit: number | null;
+  first_out: boolean;
+  /** Who did it and why; null where no person did. */
+  actor: string | null;
+  comment: string | null;
+  shelved_until: Instant | null;
   value_at: Instant;
   decided_at: Instant;
-  stored_at: Instant;
+  /** null only in the live stream: the copy that runs ahead; the step comes again when it is stored. */
+  stored_at: Instant | null;
 }
 
 export interface LedgerGap {

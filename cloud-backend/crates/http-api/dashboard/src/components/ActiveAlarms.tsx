@@ -21,7 +21,7 @@ const columns: TableColumn<Alarm>[] = [
   { id: "raised", header: text.raised, cell: (row) => <Moment at={row.raised_at} /> },
   { id: "returned", header: text.returned, cell: (row) => <Moment at={row.returned_at} /> },
   { id: "age", header: text.age, numeric: true, cell: (row) => <Age at={row.raised_at} /> },
-  { id: "state", header: text.state, cell: (row) => (row.state === "UNACK" ? t.alarms.unacknowledged : t.alarms.normal) },
+  { id: "state", header: text.state, cell: (row) => t.alarmState[row.state] },
 ];
 
 export function ActiveAlarms({ tenant }: { tenant: string }) {

@@ -2,7 +2,7 @@
 import { Link } from "@tanstack/react-router";
 import { memo } from "react";
 import type { Alarm, Headline, Machine } from "../api/types";
-import { NONE, formatDuration, formatValue, isGood, parseInstant, unitLabel } from "../lib/format";
+import { NONE, formatDuration, formatNamed, isGood, parseInstant, unitLabel } from "../lib/format";
 import { currentLink, machineFreshness } from "../lib/freshness";
 import { useNow } from "../lib/useNow";
 import type { MachineLive } from "../live/reducer";
@@ -105,7 +105,7 @@ function Value({ headline, live, heard }: { headline: Headline; live: MachineLiv
   const reading = live?.readings[headline.tag];
   const value = reading ? reading.value : headline.value;
   const bad = reading ? reading.bad : isGood(headline.quality) ? null : headline.quality;
-  const shown = heard && bad === null ? formatValue(value) : NONE;
+  const shown = heard && bad === null ? formatNamed(value, headline.enumeration) : NONE;
   const unit = unitLabel(headline.unit);
   return (
     <div>

@@ -23,18 +23,33 @@ const columns: TableColumn<Row>[] = [
   {
     id: "condition",
     header: t.machine.condition,
-    cell: ({ definition, tagName, unit }) =>
-      `${tagName} ${limitSign(definition.kind)} ${formatLimit(definition.limit)} ${unit}`.trim(),
+    cell: condition,
   },
   { id: "deadband", header: t.machine.deadband, numeric: true, cell: ({ definition }) => formatLimit(definition.deadband) },
   { id: "status", header: t.machine.status, cell: ({ active }) => <Status active={active} /> },
 ];
 
+function condition({ definition, tagName, unit }: Row): string {
+  if (definition.expression !== null) return definition.expression;
+  const sign = limitSign(definition.kind) ?? t.kind[definition.kind];
+  const limit = definition.limit === null ? "" : `${formatLimit(definition.limit)} ${limitUnit(definition, unit)}`;
+  return `${tagName} ${sign} ${limit}`.trim();
+}
+
+function limitUnit({ kind }: AlarmDefinition, unit: string): string {
+  if (kind === "stale") return "s";
+  return kind === "rate_of_change" ? `${unit}/s` : unit;
+}
+
 function Status({ active }: { active: Alarm | undefined }) {
   const now = useNow();
   const raised = parseInstant(active?.raised_at);
   if (active === undefined) return <span className="dim">{t.machine.normal}</span>;
-  return <strong>{t.machine.active(formatDuration(now - (raised ?? now)))}</strong>;
+  return (
+    <>
+      <strong>{t.alarmState[active.state]}</strong> {t.machine.since(formatDuration(now - (raised ?? now)))}
+    </>
+  );
 }
 
 export function MachineAlarms({ machine, active }: { machine: MachineDetail; active: Alarm[] }) {
@@ -44,7 +59,7 @@ export function MachineAlarms({ machine, active }: { machine: MachineDetail; act
     return {
       definition,
       active: active.find((each) => each.active && each.alarm === definition.id),
-      tagName: tag?.name ?? definition.tag,
+      tagName: tag?.name ?? definition.tag ?? "",
       unit: unitLabel(tag?.unit ?? ""),
     };
   });

@@ -5,8 +5,8 @@ import { machinesQuery } from "../api/queries";
 interface MachineLinkProps {
   gateway: string;
   machine: string;
-  /** Opens the trend with this tag. */
-  tag: string;
+  /** Opens the trend with this tag; null with what is proposed there. */
+  tag: string | null;
 }
 
 export function MachineLink({ gateway, machine, tag }: MachineLinkProps) {
@@ -14,7 +14,7 @@ export function MachineLink({ gateway, machine, tag }: MachineLinkProps) {
   const machines = useQuery(machinesQuery(tenant)).data?.items;
   const name = machines?.find((each) => each.gateway === gateway && each.id === machine)?.name;
   return (
-    <Link to="/$tenant/machines/$gateway/$machine" params={{ tenant, gateway, machine }} search={{ tags: tag }} style={{ whiteSpace: "nowrap" }}>
+    <Link to="/$tenant/machines/$gateway/$machine" params={{ tenant, gateway, machine }} search={tag === null ? {} : { tags: tag }} style={{ whiteSpace: "nowrap" }}>
       {name ?? machine}
     </Link>
   );

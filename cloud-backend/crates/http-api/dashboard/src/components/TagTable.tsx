@@ -1,6 +1,6 @@
 /** Every tag with its newest value, live where the stream has brought one; a bad value is a dash and its reason. */
 import type { MachineDetail, Tag } from "../api/types";
-import { formatDuration, formatValue, unitLabel } from "../lib/format";
+import { formatDuration, formatNamed, unitLabel } from "../lib/format";
 import { newestReading } from "../lib/readings";
 import { useNow } from "../lib/useNow";
 import type { Reading } from "../live/reducer";
@@ -19,7 +19,7 @@ const columns: TableColumn<Row>[] = [
     id: "value",
     header: t.machine.value,
     numeric: true,
-    cell: ({ tag, reading }) => <span data-value>{formatValue(reading?.bad ? null : reading?.value, tag.data_type)}</span>,
+    cell: ({ tag, reading }) => <span data-value>{formatNamed(reading?.bad ? null : reading?.value, tag.enumeration, tag.data_type)}</span>,
   },
   { id: "unit", header: t.machine.unit, cell: ({ tag }) => unitLabel(tag.unit) },
   { id: "quality", header: t.machine.quality, cell: ({ reading }) => <Quality reading={reading} /> },

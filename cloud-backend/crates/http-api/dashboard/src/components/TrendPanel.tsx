@@ -3,6 +3,7 @@ import { useComputedColorScheme } from "@mantine/core";
 import { useMemo, useState } from "react";
 import { useZone } from "../app/preferences";
 import type { Alarm, MachineDetail } from "../api/types";
+import { limitSign } from "../lib/alarms";
 import { formatLimit, formatTime, formatValue, unitLabel } from "../lib/format";
 import type { TrendRange } from "../lib/ranges";
 import type { Column, Panel } from "../lib/trend";
@@ -90,17 +91,21 @@ const nameOf = (machine: MachineDetail, id: string): string => machine.tags.find
 
 function limitsOf(panel: Panel, machine: MachineDetail, active: Alarm[]): ChartLimit[] {
   const several = panel.columns.length > 1;
-  return machine.alarms
-    .filter((alarm) => panel.columns.some((column) => column.tag === alarm.tag))
-    .map((alarm) => {
-      const text = t.machine.limit(t.kind[alarm.kind], formatLimit(alarm.limit));
-      const isActive = active.some((each) => each.active && each.alarm === alarm.id);
-      return {
-        at: alarm.limit,
-        label: several ? `${nameOf(machine, alarm.tag)}: ${text}` : text,
+  return machine.alarms.flatMap((alarm) => {
+    const { tag, limit } = alarm;
+    // Only a limit of the value itself is a line in its chart.
+    if (limitSign(alarm.kind) === null || limit === null || tag === null) return [];
+    if (!panel.columns.some((column) => column.tag === tag)) return [];
+    const text = t.machine.limit(t.kind[alarm.kind], formatLimit(limit));
+    const isActive = active.some((each) => each.active && each.alarm === alarm.id);
+    return [
+      {
+        at: limit,
+        label: several ? `${nameOf(machine, tag)}: ${text}` : text,
         // An idle limit is part of the scale, so it has no alarm colour.
         color: isActive ? `--${alarm.priority}` : "--dim",
         active: isActive,
-      };
-    });
+      },
+    ];
+  });
 }

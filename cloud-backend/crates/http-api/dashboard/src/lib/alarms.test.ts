@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Alarm } from "../api/types";
-import { compareNewestFirst, limitSign, worstByMachine } from "./alarms";
+import { compareNewestFirst, isAnnunciated, limitSign, worstByMachine } from "./alarms";
 
 function alarm(id: string, raised: number, priority: Alarm["priority"], more: Partial<Alarm> = {}): Alarm {
   const raised_at = new Date(raised * 1000).toISOString();
@@ -49,4 +49,10 @@ test("the worst alarm of a machine is its most urgent active one, the newest of 
 
 test("high limits are exceeded upwards, low limits downwards", () => {
   expect((["high_high", "high", "low", "low_low"] as const).map(limitSign)).toEqual([">", ">", "<", "<"]);
+  expect(limitSign("stale")).toBeNull();
+});
+
+test("what is normal or hidden is not shown as an alarm", () => {
+  const states = ["NORM", "UNACK", "ACKED", "RTNUN", "LTUNK", "LTACK", "SHLVD", "DSUPR", "OOSRV"] as const;
+  expect(states.filter((state) => !isAnnunciated(state))).toEqual(["NORM", "SHLVD", "DSUPR", "OOSRV"]);
 });

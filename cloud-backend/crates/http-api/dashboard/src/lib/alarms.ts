@@ -1,5 +1,5 @@
 /** Order and grouping of alarms. */
-import type { Alarm, AlarmKind, Priority } from "../api/types";
+import type { Alarm, AlarmKind, AlarmState, Priority } from "../api/types";
 import { parseInstant } from "./format";
 
 const RANK: Record<Priority, number> = { critical: 1, high: 2, medium: 3, low: 4 };
@@ -36,7 +36,13 @@ export function worstByMachine(alarms: readonly Alarm[]): Map<string, Alarm> {
   return worst;
 }
 
-/** The comparison a limit stands for. */
-export function limitSign(kind: AlarmKind): ">" | "<" {
-  return kind === "high" || kind === "high_high" ? ">" : "<";
+/** States in which people are shown an alarm: it is active, held, or waits for somebody. */
+const ANNUNCIATED: ReadonlySet<AlarmState> = new Set(["UNACK", "ACKED", "RTNUN", "LTUNK", "LTACK"]);
+
+export const isAnnunciated = (state: AlarmState): boolean => ANNUNCIATED.has(state);
+
+/** The comparison a limit stands for; null for alarms that are not about a value beyond a limit. */
+export function limitSign(kind: AlarmKind): ">" | "<" | null {
+  if (kind === "high" || kind === "high_high") return ">";
+  return kind === "low" || kind === "low_low" ? "<" : null;
 }

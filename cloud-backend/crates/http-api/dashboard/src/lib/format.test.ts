@@ -6,6 +6,7 @@ import {
   formatInstant,
   formatLatency,
   formatLimit,
+  formatNamed,
   formatNumber,
   formatTime,
   formatValue,
@@ -32,6 +33,15 @@ test("a tiny float is not rounded to zero", () => {
 test("counters have no decimals, bools are words, texts stay as they are", () => {
   expect(formatValue(1234567, "int")).toBe("1,234,567");
   expect([formatValue(true), formatValue(false), formatValue("PROG-7")]).toEqual(["on", "off", "PROG-7"]);
+});
+
+test("a number with a name is shown by it, any other as the number", () => {
+  const names = [
+    { number: 0, name: "stopped" },
+    { number: 1, name: "running" },
+  ];
+  expect([1, 0, 7, true, false].map((v) => formatNamed(v, names, "int"))).toEqual(["running", "stopped", "7", "running", "stopped"]);
+  expect([formatNamed(null, names), formatNamed(1, [], "int")]).toEqual([NONE, "1"]);
 });
 
 test("a missing value is a dash, never a zero", () => {

@@ -1,5 +1,5 @@
 /** Values, durations and instants as people read them: 24-hour clock, named zone, digits that do not jump. */
-import type { DataType, TagValue } from "../api/types";
+import type { DataType, EnumerationName, TagValue } from "../api/types";
 import { t } from "../text";
 
 export type Zone = "local" | "utc";
@@ -33,8 +33,15 @@ export function formatValue(value: TagValue | undefined, dataType?: DataType): s
   return formatNumber(value, dataType ?? (Number.isInteger(value) ? "int" : "float"));
 }
 
+/** The name of a number that has one, else the value. A truth value counts as 0 or 1. */
+export function formatNamed(value: TagValue | undefined, names: readonly EnumerationName[], dataType?: DataType): string {
+  const number = typeof value === "boolean" ? Number(value) : value;
+  return names.find((each) => each.number === number)?.name ?? formatValue(value, dataType);
+}
+
 /** A limit is printed as configured, not rounded like a reading. */
-export function formatLimit(value: number): string {
+export function formatLimit(value: number | null): string {
+  if (value === null) return NONE;
   return new Intl.NumberFormat(t.locale, { maximumFractionDigits: 6 }).format(value);
 }
 

@@ -7,6 +7,7 @@ const tag: Tag = {
   id: "t",
   name: "T",
   unit: "bar",
+  enumeration: [],
   data_type: "float",
   latest: { value: 1, quality: "BadTimeout", good: false, at: at(5_000) },
 };

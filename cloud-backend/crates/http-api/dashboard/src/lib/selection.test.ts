@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { AlarmDefinition, Headline, Tag } from "../api/types";
 import { MOST_TAGS, chosenTags } from "./selection";
 
-const tag = (id: string, data_type: Tag["data_type"] = "float"): Tag => ({ id, name: id, unit: "", data_type, latest: null });
+const tag = (id: string, data_type: Tag["data_type"] = "float"): Tag => ({ id, name: id, unit: "", enumeration: [], data_type, latest: null });
 const machine = {
   tags: [tag("state", "text"), ..."abcdefgh".split("").map((id) => tag(id))],
   alarms: [{ tag: "c" }, { tag: "d" }] as AlarmDefinition[],

@@ -12,7 +12,8 @@ export const drawable = (tag: Tag): boolean => tag.data_type !== "text";
  */
 export function chosenTags(machine: Pick<MachineDetail, "tags" | "alarms" | "headline">, wanted: string | undefined): string[] {
   const ids = new Set(machine.tags.filter(drawable).map((tag) => tag.id));
-  const proposal = [...machine.alarms.map((alarm) => alarm.tag), ...machine.headline.map((each) => each.tag)];
+  const watched = machine.alarms.flatMap((alarm) => alarm.tag ?? []);
+  const proposal = [...watched, ...machine.headline.map((each) => each.tag)];
   if (wanted === undefined) return proposal.filter((id) => ids.has(id)).slice(0, 1);
   return [...new Set(wanted.split(","))].filter((id) => ids.has(id)).slice(0, MOST_TAGS);
 }

@@ -1,12 +1,48 @@
 /** English. Functions take what varies, so that a language may order and inflect as it needs. */
-import type { AlarmKind, MachineState, Priority, Role, StreamId, TransitionCause } from "../api/types";
+import type { AlarmKind, AlarmState, MachineState, Priority, Role, StreamId, TransitionCause } from "../api/types";
 
 const count = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
 
 const priority: Record<Priority, string> = { critical: "Critical", high: "High", medium: "Medium", low: "Low" };
 const state: Record<MachineState, string> = { running: "Running", idle: "Idle", down: "Down", setup: "Setup" };
-const kind: Record<AlarmKind, string> = { high_high: "High high", high: "High", low: "Low", low_low: "Low low" };
-const cause: Record<TransitionCause, string> = { raised: "Raised", returned_to_normal: "Returned to normal" };
+const kind: Record<AlarmKind, string> = {
+  high_high: "High high",
+  high: "High",
+  low: "Low",
+  low_low: "Low low",
+  deviation: "Deviation",
+  rate_of_change: "Rate of change",
+  off_normal: "Off normal",
+  stale: "Stale",
+  bad_quality: "Bad quality",
+  communication: "No connection",
+  expression: "Combination",
+};
+const alarmState: Record<AlarmState, string> = {
+  NORM: "Normal",
+  UNACK: "Unacknowledged",
+  ACKED: "Acknowledged",
+  RTNUN: "Returned, unacknowledged",
+  LTUNK: "Latched, unacknowledged",
+  LTACK: "Latched, acknowledged",
+  SHLVD: "Shelved",
+  DSUPR: "Suppressed by design",
+  OOSRV: "Out of service",
+};
+const cause: Record<TransitionCause, string> = {
+  raised: "Raised",
+  returned_to_normal: "Returned to normal",
+  re_alarmed: "Raised again",
+  acknowledged: "Acknowledged",
+  reset: "Reset",
+  shelved: "Shelved",
+  unshelved: "Unshelved",
+  shelve_expired: "Shelf ended",
+  suppressed: "Suppressed",
+  unsuppressed: "No longer suppressed",
+  taken_out_of_service: "Taken out of service",
+  returned_to_service: "Returned to service",
+};
 const stream: Record<StreamId, string> = { alarm: "Alarm", telemetry: "Telemetry", diagnostic: "Diagnostic" };
 const role: Record<Role, string> = { "platform-operator": "Platform operator", manager: "Manager" };
 const protocol: Record<string, string> = { "modbus-tcp": "Modbus TCP", "modbus-rtu": "Modbus RTU", opcua: "OPC UA" };
@@ -61,6 +97,7 @@ export const en = {
   stateWas: (word: string) => `was ${word.toLowerCase()}`,
   priority,
   kind,
+  alarmState,
   cause,
   stream,
   role,
@@ -120,7 +157,7 @@ export const en = {
     condition: "Condition",
     deadband: "Deadband",
     status: "Status",
-    active: (since: string) => `Active for ${since}`,
+    since: (duration: string) => `for ${duration}`,
     normal: "Normal",
     noAlarms: "No alarm is defined for this machine.",
     facts: { kind: "Kind", protocol: "Protocol", gateway: "Gateway", link: "Link", lastSample: "Last sample" },
@@ -146,11 +183,10 @@ export const en = {
       age: "Age",
       state: "State",
       change: "Change",
+      who: "By",
       decided: "Decided at",
       latency: "Stored after",
     },
-    unacknowledged: "Unacknowledged",
-    normal: "Normal",
     latencyHelp: "From the decision on the gateway to the commit in the backend.",
   },
   data: {

@@ -1,0 +1,177 @@
+//! `[[outputs]]` and `[[allowed_commands]]`.
+
+use alarm_output::{Level, When};
+use plant_model::{AlarmPriority, DataType, Value};
+
+use crate::tests::Folder;
+use crate::{OutputTarget, Problem, load};
+
+const AGENT: &str = "version = 1\ntenant = \"acme\"\ngateway = \"gw-1\"\n[buffer]\npath = \"buffer.db\"\n";
+
+const PRESS: &str = r#"
+version = 1
+id = "press-1"
+[modbus_tcp]
+host = "127.0.0.1"
+[[tags]]
+id = "oil"
+data_type = "int"
+input_register = 0
+format = "u16"
+[[tags]]
+id = "horn"
+data_type = "bool"
+coil = 3
+format = "bool"
+[[tags]]
+id = "alive"
+data_type = "int"
+holding_register = 7
+format = "u16"
+[[alarms]]
+id = "hot"
+kind = "high"
+tag = "oil"
+limit = 80
+message = "Hot"
+"#;
+
+const LATHE: &str = r#"
+version = 1
+id = "lathe-1"
+[opcua]
+endpoint = "opc.tcp://127.0.0.1:4840"
+[[tags]]
+id = "lamp"
+data_type = "bool"
+node_id = "ns=1;s=lamp"
+"#;
+
+fn folder(outputs: &str) -> Folder {
+    Folder::new(&format!("{AGENT}{outputs}"), &[("a.toml", LATHE), ("b.toml", PRESS)])
+}
+
+fn problems(outputs: &str) -> Vec<String> {
+    let shown = |p: Problem| format!("{} {}: {}", p.line.unwrap_or(0), p.key, p.message);
+    folder(outputs).errors().into_iter().map(shown).collect()
+}
+
+#[test]
+fn without_outputs_there_are_none() {
+    assert_eq!(load(folder("").path()).expect("good").outputs, []);
+}
+
+#[test]
+fn a_horn_a_notice_and_a_program_are_read() {
+    let text = r#"
+[[allowed_commands]]
+id = "lamp-on"
+run = ["/usr/local/bin/lamp", "on"]
+[[allowed_commands]]
+id = "lamp-off"
+run = "/usr/local/bin/lamp"
+[[outputs]]
+id = "horn"
+when = "unacknowledged"
+priority = "high"
+machines = ["press-1"]
+alarms = ["hot"]
+safe = "on"
+refresh_s = 60
+tag = { machine = "press-1", tag = "horn", heartbeat_tag = "alive", heartbeat_s = 5 }
+[[outputs]]
+id = "notice"
+when = "annunciated"
+webhook = { url = "http://192.168.0.20:8080/alarm", timeout_ms = 500 }
+[[outputs]]
+id = "lamp"
+when = "active"
+min_interval_ms = 5000
+max_per_minute = 3
+command = { on = "lamp-on", off = "lamp-off" }
+"#;
+    let outputs = load(folder(text).path()).unwrap_or_else(|errors| panic!("{errors}")).outputs;
+    let [horn, notice, lamp] = outputs.as_slice() else { panic!("three: {outputs:?}") };
+    assert_eq!((horn.rule.when, horn.rule.safe), (When::Unacknowledged, Level::On));
+    assert_eq!(
+        (horn.rule.filter.priority, horn.rule.filter.machines.as_ref().map(|m| m.len())),
+        (AlarmPriority::High, Some(1))
+    );
+    assert_eq!(
+        (horn.rule.refresh.map(|r| r.as_secs()), horn.rule.heartbeat.map(|h| h.as_secs())),
+        (Some(60), Some(5))
+    );
+    let OutputTarget::Tag(tag) = &horn.target else { panic!("a tag") };
+    assert_eq!((tag.tag.0, &tag.on, &tag.off), (1, &Value::Bool(true), &Value::Bool(false)));
+    assert_eq!(tag.heartbeat.as_ref().map(|(t, kind)| (t.0, *kind)), Some((2, DataType::Int)));
+    let OutputTarget::Webhook(webhook) = &notice.target else { panic!("a webhook") };
+    assert_eq!((webhook.url().port(), webhook.timeout().as_millis()), (8080, 500));
+    assert_eq!((notice.rule.safe, notice.rule.filter.priority), (Level::Off, AlarmPriority::Low));
+    let OutputTarget::Command { on, off, timeout } = &lamp.target else { panic!("a command") };
+    assert_eq!((on.arguments().len(), off.arguments().len(), timeout.as_secs()), (1, 0, 3));
+}
+
+#[test]
+fn every_mistake_is_named_with_its_line_at_once() {
+    let text = r#"
+[[allowed_commands]]
+id = "lamp"
+run = ["lamp", "on"]
+[[outputs]]
+id = "Horn"
+when = "acknowledged"
+machines = ["press-9"]
+alarms = ["cold"]
+max_per_minute = 0
+tag = { machine = "press-1", tag = "oil", heartbeat_s = 5 }
+[[outputs]]
+id = "notice"
+when = "active"
+webhook = { url = "http://8.8.8.8/" }
+[[outputs]]
+id = "two"
+when = "active"
+webhook = { url = "https://a/" }
+command = { on = "x", off = "x" }
+[[outputs]]
+id = "lamp"
+when = "active"
+tag = { machine = "lathe-1", tag = "lamp" }
+"#;
+    let problems = problems(text);
+    for expected in [
+        "9 allowed_commands[0].run: \"lamp\" is no absolute path",
+        "11 outputs[0].id: output id \"Horn\" is not valid",
+        "12 outputs[0].when: is not known; allowed are active, unacknowledged, annunciated",
+        "13 outputs[0].machines: there is no machine press-9; known are lathe-1, press-1",
+        "14 outputs[0].alarms: no machine that is watched has an alarm cold",
+        "15 outputs[0].max_per_minute: is out of range; 1 to 60 are allowed",
+        "16 outputs[0].tag.heartbeat_tag: is missing",
+        "table can only be read",
+        "20 outputs[1].webhook.url: 8.8.8.8 lies outside the local network",
+        "22 outputs[2].id: an output has one target; keep one of webhook, command",
+        "outputs[3].tag.on: outputs cannot be OPC UA nodes yet",
+    ] {
+        assert!(problems.iter().any(|p| p.contains(expected)), "{expected}\n{problems:#?}");
+    }
+}
+
+#[test]
+fn two_outputs_do_not_fight_for_a_tag_and_a_value_must_fit() {
+    let output = |id: &str, tag: &str| {
+        format!("[[outputs]]\nid = \"{id}\"\nwhen = \"active\"\ntag = {{ machine = \"press-1\", {tag} }}\n")
+    };
+    let fight = format!("{}{}", output("a", "tag = \"horn\""), output("b", "tag = \"horn\""));
+    assert!(problems(&fight)[0].contains("written by another output"));
+    assert!(problems(&output("a", "tag = \"horn\", on = 1"))[0].contains("true or false is needed"));
+    assert!(problems(&output("a", "tag = \"alive\", on = 70000"))[0].contains("does not fit"));
+    assert!(problems(&output("a", "tag = \"alive\", on = 0"))[0].contains("is the same as off"));
+}
+
+#[test]
+fn a_machine_file_that_cannot_be_read_is_the_only_mistake_that_is_told() {
+    let text = "[[outputs]]\nid = \"a\"\nwhen = \"active\"\nalarms = [\"hot\"]\ntag = { machine = \"press-1\", tag = \"horn\" }\n";
+    let broken = PRESS.replace("kind = \"high\"", "kind = \"hi\"");
+    let errors = Folder::new(&format!("{AGENT}{text}"), &[("b.toml", &broken)]).errors();
+    assert!(errors.iter().all(|p| p.file.ends_with("b.toml")), "{errors:#?}");
+}

@@ -1,0 +1,218 @@
+//! The alarms of one machine: its engine, and what a decision sets in motion.
+//!
+//! Two tasks on the drivers' scheduler feed it: the driver with samples and the link, and [`keep`] with the
+//! end of timers and with commands. Both hold the lock for microseconds and never while they wait, so that
+//! everything about a machine has one order and a delay ends in time even if the machine is silent.
+//!
+//! A decision goes, in this order, to the log and the board, to the outputs of this gateway, onto the fast
+//! lane to the uplink, and into the recorder. None of them waits.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use acquisition::{LinkState, Reading};
+use alarm_engine::{AlarmEngine, Link, Snapshot};
+use alarm_output_driver::OutputFeed;
+use edge_store::{Decided, SampleInbox};
+use plant_model::{AlarmTransition, Monotonic, Timestamp};
+use protocol::{Command, CommandOutcome, CommandResult};
+use service_kit::Clock;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::board::MachineBoard;
+use crate::commands::Order;
+use crate::lane::FastLane;
+use crate::latency::{AlarmLatency, Stage, mark};
+
+/// Where decisions go.
+#[derive(Clone)]
+pub(crate) struct Outlets {
+    pub board: Arc<MachineBoard>,
+    pub outputs: Arc<OutputFeed>,
+    pub lane: Arc<FastLane>,
+    pub recorder: SampleInbox,
+    pub latency: Arc<AlarmLatency>,
+    pub clock: Clock,
+}
+
+/// The alarms of one machine.
+pub(crate) struct MachineAlarms {
+    state: Mutex<State>,
+    outlets: Outlets,
+    /// The next timer ends earlier than [`keep`] knows.
+    earlier: Notify,
+}
+
+struct State {
+    engine: AlarmEngine,
+    /// Transitions of the current call; kept for its capacity.
+    moved: Vec<AlarmTransition>,
+}
+
+impl MachineAlarms {
+    pub(crate) fn new(engine: AlarmEngine, outlets: Outlets) -> Self {
+        let state = State { engine, moved: Vec::new() };
+        Self { state: Mutex::new(state), outlets, earlier: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up where the last run left off; what ended meanwhile is announced.
+    pub(crate) fn restore(&self, known: &Snapshot) {
+        let now = self.outlets.clock.now();
+        self.decide(&mut self.lock(), None, |engine, wall, moved| engine.restore(known, now, wall, moved));
+    }
+
+    /// New samples, in the order in which they were read.
+    pub(crate) fn samples(&self, readings: &[Reading]) {
+        let mut state = self.lock();
+        let timer = state.engine.poll_timeout();
+        self.end_timers(&mut state);
+        for reading in readings {
+            let (tag, at) = (reading.tag.as_usize(), reading.received_at);
+            self.decide(&mut state, Some(at), |engine, wall, moved| {
+                engine.handle_sample(tag, &reading.sample, at, wall, moved);
+            });
+        }
+        self.tell_keeper(timer, &state);
+    }
+
+    /// The machine is reached, or no longer.
+    pub(crate) fn link(&self, link: &LinkState) {
+        let mut state = self.lock();
+        let timer = state.engine.poll_timeout();
+        self.end_timers(&mut state);
+        let now = self.outlets.clock.now();
+        let link = match link {
+            LinkState::Up => Link::Up,
+            LinkState::Down { .. } => Link::Down,
+        };
+        self.decide(&mut state, Some(now), |engine, wall, moved| engine.handle_link(link, now, wall, moved));
+        self.tell_keeper(timer, &state);
+    }
+
+    /// Ends the timers that are due and says when the next one is.
+    fn timers(&self) -> Option<Monotonic> {
+        let mut state = self.lock();
+        self.end_timers(&mut state);
+        state.engine.poll_timeout()
+    }
+
+    fn end_timers(&self, state: &mut State) {
+        let now = self.outlets.clock.now();
+        if let Some(due) = state.engine.poll_timeout()
+            && due <= now
+        {
+            self.decide(state, Some(due), |engine, wall, moved| engine.handle_timeout(now, wall, moved));
+        }
+    }
+
+    /// Carries out a command once, however often it comes.
+    pub(crate) fn command(&self, command: &Command) -> CommandResult {
+        let mut state = self.lock();
+        let timer = state.engine.poll_timeout();
+        self.end_timers(&mut state);
+        let (now, wall) = (self.outlets.clock.now(), self.outlets.clock.wall());
+        let known = state.engine.snapshot(now);
+        // What was answered once keeps its answer, whatever has changed since.
+        let repeated = known.commands.iter().any(|past| past.id == command.operation.command);
+        let outcome = if repeated { None } else { out_of_date(command, &known, wall) };
+        let outcome = outcome.unwrap_or_else(|| self.carry_out(command, &mut state));
+        self.tell_keeper(timer, &state);
+        CommandResult { command: command.operation.command.clone(), outcome, repeated, decided_at: wall }
+    }
+
+    fn carry_out(&self, command: &Command, state: &mut State) -> CommandOutcome {
+        let now = self.outlets.clock.now();
+        let answer = self.decide(state, None, |engine, wall, moved| {
+            let action = command.operation.clone();
+            engine.handle_command(&command.alarm, &command.request, action, now, wall, moved)
+        });
+        match answer {
+            Ok(()) => CommandOutcome::Done,
+            Err(refusal) => CommandOutcome::Refused { reason: refusal.to_string() },
+        }
+    }
+
+    /// Lets the engine decide and sets in motion what follows. `since` is when it could have been decided.
+    fn decide<T>(
+        &self,
+        state: &mut State,
+        since: Option<Monotonic>,
+        step: impl FnOnce(&mut AlarmEngine, Timestamp, &mut Vec<AlarmTransition>) -> T,
+    ) -> T {
+        let State { engine, moved } = state;
+        let outcome = step(engine, self.outlets.clock.wall(), moved);
+        if !moved.is_empty() {
+            let at = self.outlets.clock.now();
+            let decided = moved.drain(..).map(|transition| Decided { transition, at }).collect();
+            self.outlets.announce(decided, since);
+        }
+        outcome
+    }
+
+    fn tell_keeper(&self, before: Option<Monotonic>, state: &State) {
+        let next = state.engine.poll_timeout();
+        if next.is_some_and(|next| before.is_none_or(|before| next < before)) {
+            self.earlier.notify_one();
+        }
+    }
+}
+
+impl Outlets {
+    fn announce(&self, decided: Vec<Decided>, since: Option<Monotonic>) {
+        for one in &decided {
+            let t = &one.transition;
+            tracing::info!(machine.id = %t.machine, alarm.id = %t.alarm, occurrence = t.occurrence,
+                cause = t.cause.name(), state = t.to.mnemonic(), value = t.value.as_ref().map(tracing::field::display),
+                actor = t.operation.as_ref().map(|o| o.actor.as_str()), "alarm");
+            if let Some(since) = since {
+                let (_, priority) = mark(one);
+                self.latency.reached(Stage::Decision, (since, priority), one.at);
+            }
+            self.board.alarm_moved(t);
+            self.outputs.moved(t);
+        }
+        self.lane.push_transitions(decided.iter().cloned());
+        self.recorder.push_transitions(decided);
+    }
+}
+
+/// Why a command that came for the first time is not carried out any more, if it is not.
+fn out_of_date(command: &Command, known: &Snapshot, wall: Timestamp) -> Option<CommandOutcome> {
+    if wall > command.expires_at {
+        return Some(CommandOutcome::Expired);
+    }
+    let seen = command.occurrence.filter(|_| Command::needs_occurrence(&command.request))?;
+    let current = known.alarms.get(&command.alarm)?.occurrence;
+    (seen != current).then(|| CommandOutcome::Refused {
+        reason: format!(
+            "{} {} was for occurrence {seen}; it is occurrence {current} now: look at it again",
+            command.request.name(),
+            command.alarm
+        ),
+    })
+}
+
+/// Ends the timers of a machine's alarms in time, and carries out its commands, until `stop` is cancelled.
+pub(crate) async fn keep(
+    alarms: Arc<MachineAlarms>,
+    mut orders: mpsc::Receiver<Order>,
+    stop: CancellationToken,
+) {
+    loop {
+        let due = alarms.timers();
+        let left = due.map(|due| due.since(alarms.outlets.clock.now()));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(order) = orders.recv() => (order.reply)(alarms.command(&order.command)),
+            () = alarms.earlier.notified() => {}
+            () = tokio::time::sleep(left.unwrap_or_default()), if left.is_some() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
