@@ -15,7 +15,7 @@ use alarm_output::AlarmKey;
 use alarm_output_driver::OutputFeed;
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
-use edge_store::{EdgeStore, OnAlarms, Recorder, Settings, StoreClient, StoredAlarm};
+use edge_store::{EdgeStore, OnAlarms, Opened, Recorder, Settings, StoreClient, StoredAlarm};
 use plant_model::MachineId;
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
 use sd_notify::NotifyState;
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
 async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: Option<&Path>) -> Result<()> {
     let mut store = open_store(config, clock)?;
     let epoch = store.epoch();
-    let numbers = number_series(&mut store, &config.machines)?;
+    let numbers = number_series(&mut store, &config.machines, clock)?;
     let snapshots = snapshots(store.alarms()?);
     let latency = Arc::new(AlarmLatency::default());
     let recorder = Recorder::start(store, move || clock.wall(), on_alarms(&latency, clock))?;
@@ -176,33 +176,44 @@ fn state_folder(config: &AgentConfig) -> &Path {
 fn open_store(config: &AgentConfig, clock: Clock) -> Result<EdgeStore> {
     let buffer = &config.buffer;
     let settings = Settings {
-        path: buffer.path.clone(),
         commit_interval: buffer.commit_interval,
         commit_samples: buffer.commit_samples,
         bytes_max: buffer.bytes_max,
         replay_window: buffer.replay_window,
+        ..Settings::new(&buffer.path)
     };
     let opened = EdgeStore::open(settings, clock.wall())?;
-    if let Some(aside) = opened.set_aside {
-        tracing::error!(
-            path = %buffer.path.display(),
-            set_aside = %aside.display(),
-            epoch = %opened.store.epoch(),
-            "the buffer was damaged: it is kept under its new name, and an empty buffer with a new epoch is in use; \
-             batches that were not delivered are only in the file set aside"
-        );
-    }
+    report_damage(&opened, &buffer.path);
     Ok(opened.store)
+}
+
+fn report_damage(opened: &Opened, path: &Path) {
+    let epoch = opened.store.epoch();
+    if opened.log_was_cut {
+        tracing::error!(path = %path.display(), epoch = %epoch,
+            "the log of the buffer was missing or cut: commits may be lost; numbers are skipped and a gap is recorded");
+    }
+    let Some(aside) = &opened.set_aside else { return };
+    match opened.salvaged {
+        Some(salvaged) => {
+            tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
+            batches = salvaged.batches, gaps = salvaged.gaps,
+            "the buffer was damaged: it is kept under its new name, and what could be read goes on in a new file")
+        }
+        None => tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
+            "the buffer was damaged beyond reading: it is kept under its new name, and an empty buffer with a new \
+             epoch is in use; batches that were not delivered are only in the file set aside"),
+    }
 }
 
 type Numbers = HashMap<plant_model::MachineId, Vec<SeriesId>>;
 
-fn number_series(store: &mut EdgeStore, machines: &[MachineConfig]) -> Result<Numbers> {
+fn number_series(store: &mut EdgeStore, machines: &[MachineConfig], clock: Clock) -> Result<Numbers> {
     machines
         .iter()
         .map(|machine| {
             let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
-            Ok((machine.id.clone(), store.series(&machine.id, &tags)?))
+            Ok((machine.id.clone(), store.series(&machine.id, &tags, clock.wall())?))
         })
         .collect()
 }

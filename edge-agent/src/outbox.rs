@@ -62,6 +62,10 @@ impl Outbox for StoreOutbox {
         }
         self.client.acknowledge(stream, through);
     }
+
+    fn refuse(&self, stream: StreamId, sequence: Sequence, bytes_max: usize) {
+        self.client.divide(stream, sequence, bytes_max);
+    }
 }
 
 /// Catalogue and live values.

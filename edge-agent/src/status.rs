@@ -18,7 +18,7 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use edge_store::RecorderCounters;
+use edge_store::{BufferHealth, RecorderCounters};
 use plant_model::Monotonic;
 use serde::Serialize;
 use service_kit::Clock;
@@ -151,6 +151,18 @@ pub(crate) struct Samples {
 #[derive(Serialize)]
 pub(crate) struct Buffer {
     pub stalled: bool,
+    /// `writable`, `full`, `read_only`, `failing`, `gone` or `damaged`.
+    pub health: &'static str,
+    pub held_bytes: u64,
+    pub disk_bytes: u64,
+    pub bytes_max: u64,
+    /// Samples in memory that are not committed yet.
+    pub samples_waiting: u64,
+    /// Samples and records given up because the buffer was full.
+    pub entries_evicted: u64,
+    pub batches_divided: u64,
+    pub batches_set_aside: u64,
+    pub transitions_dropped: u64,
     pub batches_committed: u64,
     pub transitions_committed: u64,
     pub commit_failures: u64,
@@ -259,6 +271,9 @@ fn unready(observed: &Observed) -> Option<&'static str> {
     if observed.recorder.stalled.load(Ordering::Relaxed) == 1 {
         return Some("the buffer cannot commit: check the disk for space and errors; see the agent's log");
     }
+    if observed.recorder.health() == BufferHealth::Damaged {
+        return Some("a part of the buffer cannot be read: restart the agent, which salvages the rest");
+    }
     None
 }
 
@@ -283,6 +298,15 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
         },
         buffer: Buffer {
             stalled: load(&recorder.stalled) == 1,
+            health: recorder.health().name(),
+            held_bytes: load(&recorder.held_bytes),
+            disk_bytes: load(&recorder.disk_bytes),
+            bytes_max: load(&recorder.bytes_max),
+            samples_waiting: load(&recorder.samples_waiting),
+            entries_evicted: load(&recorder.entries_evicted),
+            batches_divided: load(&recorder.batches_divided),
+            batches_set_aside: load(&recorder.batches_set_aside),
+            transitions_dropped: load(&recorder.transitions_dropped),
             batches_committed: load(&recorder.batches_committed),
             transitions_committed: load(&recorder.transitions_committed),
             commit_failures: load(&recorder.commit_failures),

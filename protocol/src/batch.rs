@@ -19,7 +19,7 @@ const SCHEMA: u8 = 1;
 ///      0    1  container, 0x01
 ///      1    1  schema, 1
 ///      2    1  stream code
-///      3    1  reserved, 0
+///      3    1  flags: bit 0 = thinned
 ///      4    4  CRC-32 (IEEE) over bytes 8.. of the message, little-endian as all numbers here
 ///      8    8  epoch
 ///     16    8  sequence
@@ -43,6 +43,33 @@ pub struct BatchHeader {
     pub last_at: Timestamp,
     /// Samples or records in the body.
     pub count: u32,
+    /// Whether it carries all samples of its time.
+    pub detail: Detail,
+}
+
+/// Whether a batch carries everything that was acquired in its time (SPEC section 4, flags).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Everything.
+    Full,
+    /// What a full buffer kept of batches that it gave up: a selection of their samples.
+    Thinned,
+}
+
+impl Detail {
+    /// Bit of the flags byte that says [`Self::Thinned`].
+    const BIT: u8 = 1;
+
+    const fn to_flags(self) -> u8 {
+        match self {
+            Self::Full => 0,
+            Self::Thinned => Self::BIT,
+        }
+    }
+
+    const fn from_flags(flags: u8) -> Self {
+        if flags & Self::BIT == 0 { Self::Full } else { Self::Thinned }
+    }
 }
 
 impl BatchHeader {
@@ -83,12 +110,13 @@ impl BatchHeader {
             first_at: Timestamp::from_micros(i64::from_le_bytes(at(bytes, 24))),
             last_at: Timestamp::from_micros(i64::from_le_bytes(at(bytes, 32))),
             count: u32::from_le_bytes(at(bytes, 40)),
+            detail: Detail::from_flags(bytes[3]),
         })
     }
 
     fn write(&self, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
-        out.extend([container::BATCH, SCHEMA, self.stream.code(), 0]);
+        out.extend([container::BATCH, SCHEMA, self.stream.code(), self.detail.to_flags()]);
         out.extend([0; 4]);
         out.extend(self.epoch.as_u64().to_le_bytes());
         out.extend(self.sequence.as_u64().to_le_bytes());
@@ -177,6 +205,20 @@ impl Batch {
         committed_at: Timestamp,
         body: &BatchBody,
     ) -> Result<Vec<u8>, DecodeError> {
+        Self::encode_as(Detail::Full, epoch, sequence, committed_at, body)
+    }
+
+    /// Builds and encodes a batch that says of itself whether it is complete.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_as(
+        detail: Detail,
+        epoch: Epoch,
+        sequence: Sequence,
+        committed_at: Timestamp,
+        body: &BatchBody,
+    ) -> Result<Vec<u8>, DecodeError> {
         let (count, allowed) = (body.count(), limit(body.stream()));
         let too_large = |what, actual, allowed| DecodeError::TooLarge { what, actual, allowed };
         if count > allowed {
@@ -187,7 +229,7 @@ impl Batch {
         };
         let compressed = container::compress(&to_wire(committed_at, body));
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let header = BatchHeader { epoch, stream: body.stream(), sequence, first_at, last_at, count };
+        let header = BatchHeader { epoch, stream: body.stream(), sequence, first_at, last_at, count, detail };
         let bytes = header.write(&compressed);
         container::check_size(&bytes)?;
         Ok(bytes)

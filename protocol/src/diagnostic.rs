@@ -11,22 +11,29 @@ use crate::{DecodeError, Sequence, StreamId, wire};
 pub enum LossReason {
     /// The buffer reached its bound and the oldest batches made room.
     BufferFull,
+    /// As [`Self::BufferFull`], and a selection of the samples goes on in a later, thinned batch.
+    Thinned,
     /// The buffer could not be written for so long that the memory ring overflowed.
     StoreStalled,
     /// A stored batch could not be read back.
     Damaged,
+    /// The broker takes no message of its size: the entries go on in later, smaller batches.
+    Refused,
 }
 
 impl LossReason {
-    const ALL: [Self; 3] = [Self::BufferFull, Self::StoreStalled, Self::Damaged];
+    const ALL: [Self; 5] =
+        [Self::BufferFull, Self::Thinned, Self::StoreStalled, Self::Damaged, Self::Refused];
 
     /// The name used on the wire and in the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::BufferFull => "buffer_full",
+            Self::Thinned => "thinned",
             Self::StoreStalled => "store_stalled",
             Self::Damaged => "damaged",
+            Self::Refused => "refused",
         }
     }
 
@@ -47,7 +54,7 @@ pub struct Gap {
     pub first: Sequence,
     /// The last missing batch.
     pub last: Sequence,
-    /// Samples or records that were in them.
+    /// Samples or records that were in them and are nowhere else; 0 where nobody knows.
     pub samples: u64,
     /// Why.
     pub reason: LossReason,

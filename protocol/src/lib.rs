@@ -21,7 +21,7 @@ mod stream;
 mod topic;
 mod wire;
 
-pub use batch::{Batch, BatchBody, BatchHeader, HEADER_BYTES};
+pub use batch::{Batch, BatchBody, BatchHeader, Detail, HEADER_BYTES};
 pub use catalogue::{Catalogue, CatalogueMachine, CatalogueTag, TagRole};
 pub use columns::{SeriesId, SeriesSamples};
 pub use command::{Command, CommandOutcome, CommandResult};

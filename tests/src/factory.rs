@@ -18,6 +18,9 @@ const START: Duration = Duration::from_secs(60);
 /// Patience with a stop: drivers, flush and delivery each have their own bound below it.
 const STOP: Duration = Duration::from_secs(25);
 
+/// Hours of a plant of 15 machines. The agent takes all of it on the disk beforehand.
+const BUFFER_MAX_MIB: u32 = 64;
+
 /// The programs under test.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -357,6 +360,7 @@ fn agent_toml(options: &PlantOptions, gateway: &str, config: &Path, dial: Socket
         "buffer": {
             "path": config.join("buffer.db").display().to_string(),
             "commit_interval_ms": options.commit_interval_ms,
+            "max_mib": BUFFER_MAX_MIB,
         },
         "status": { "listen": "127.0.0.1:0" },
     });

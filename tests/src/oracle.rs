@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use plant_model::{Sample, Value};
 use protocol::{Batch, BatchBody, SeriesId};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 /// Stream code and sequence.
@@ -28,7 +29,11 @@ pub struct Obligations {
 
 fn open(file: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(file, flags).with_context(|| format!("cannot open {}", file.display()))
+    let connection = Connection::open_with_flags(file, flags)
+        .with_context(|| format!("cannot open {}", file.display()))?;
+    // An agent that finds its log removed believes that commits are lost.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(connection)
 }
 
 /// Reads an agent's buffer.
@@ -38,12 +43,16 @@ fn open(file: &Path) -> Result<Connection> {
 pub fn obligations(buffer: &Path) -> Result<Obligations> {
     let connection = open(buffer)?;
     let mut batches = Batches::new();
-    let mut statement = connection.prepare("SELECT stream, sequence, body FROM batch")?;
+    let sql = "SELECT key >> 56, key & ((1 << 56) - 1), message FROM outbox";
+    let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         batches.insert((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()), row.get(2)?);
     }
-    let mut statement = connection.prepare("SELECT code, next - 1 FROM stream")?;
+    // The numbers are noted now and then; the newest batch may be ahead of them.
+    let sql = "SELECT code, max(next - 1, coalesce(
+                 (SELECT max(key & ((1 << 56) - 1)) FROM outbox WHERE key >> 56 = code), 0)) FROM stream";
+    let mut statement = connection.prepare(sql)?;
     let committed = statement
         .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))?
         .collect::<Result<_, _>>()?;

@@ -433,3 +433,17 @@ proptest! {
         prop_assert!(at == 3 || Batch::decode(&bytes).is_err(), "byte {at} bit {bit}");
     }
 }
+
+#[test]
+fn a_batch_says_whether_it_is_thinned_and_unknown_flags_are_ignored() {
+    let (epoch, sequence, at) = (Epoch::from_u64(1), Sequence::from_u64(2), Timestamp::from_micros(3));
+    let body = golden_samples();
+    let full = Batch::encode(epoch, sequence, at, &body).expect("a batch");
+    let thinned = Batch::encode_as(Detail::Thinned, epoch, sequence, at, &body).expect("a batch");
+    assert_eq!(full[3], 0);
+    assert_eq!(BatchHeader::read(&full).expect("a header").detail, Detail::Full);
+    assert_eq!(Batch::decode(&thinned).expect("a batch").header.detail, Detail::Thinned);
+    let mut later = full;
+    later[3] = 0xFE;
+    assert_eq!(BatchHeader::read(&later).expect("a header").detail, Detail::Full);
+}

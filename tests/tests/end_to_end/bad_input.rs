@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use factory_tests::api::local;
 use factory_tests::factory::{AgentState, Backend, Plant, Programs};
+use factory_tests::oracle::{Batches, obligations, stored};
 use factory_tests::process::{Service, until};
+use protocol::{Batch, BatchBody, DiagnosticRecord, Gap};
 use reqwest::Method;
 
 use crate::{any_port, small_plant};
@@ -88,33 +90,80 @@ async fn a_good_configuration_is_confirmed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_truncated_buffer_is_set_aside_with_a_clear_message_and_the_agent_goes_on() -> Result<()> {
+async fn a_truncated_buffer_is_set_aside_with_a_clear_message_and_nothing_of_it_is_lost_in_silence()
+-> Result<()> {
     let folder = tempfile::tempdir()?;
     let programs = Programs::beside_this_one()?;
-    let backend = Backend::start(&programs, &folder.path().join("backend"), any_port(), any_port()).await?;
+    let mut backend =
+        Backend::start(&programs, &folder.path().join("backend"), any_port(), any_port()).await?;
     let mut plant = Plant::start(&programs, &backend, folder.path(), &small_plant()).await?;
-    let committed = || async {
-        let status = plant.status().await.ok()?;
-        status["buffer"]["batches_committed"].as_u64().filter(|n| *n > 5)
-    };
-    until("some commits", Duration::from_secs(30), committed).await?;
+    until("some commits", Duration::from_secs(30), || batches_committed(&plant, 6)).await?;
+    backend.service.kill().await?;
+    until("commits that nobody takes", Duration::from_secs(30), || batches_committed(&plant, 30)).await?;
     plant.stop_agent().await?;
-    let before = plant.state.epoch.clone();
+    let (data, epoch) = (backend.data(), plant.state.epoch.clone());
+    let before = obligations(&plant.buffer())?;
+    let delivered = stored(&data, &plant.tenant, &plant.gateway, &epoch)?;
+    assert!(before.batches.len() >= delivered.len() + 10, "{} were delivered", delivered.len());
+
     let size = std::fs::metadata(plant.buffer())?.len();
     std::fs::OpenOptions::new().write(true).open(plant.buffer())?.set_len(size / 2)?;
+    backend.restart().await?;
     plant.restart_agent().await?;
-    assert_ne!(plant.state.epoch, before, "a new buffer has a new epoch");
     let kept = std::fs::read_dir(plant.config())?
         .filter_map(Result::ok)
         .any(|e| e.file_name().to_string_lossy().starts_with("buffer.db.damaged-"));
     assert!(kept, "the damaged file is kept");
     let log = plant.agent.log_end();
     assert!(log.contains("the buffer was damaged") && log.contains("buffer.db.damaged-"), "{log}");
+    assert_eq!(plant.state.epoch, epoch, "what can be read goes on under its epoch: {log}");
     let again = || async {
         let status = plant.status().await.ok()?;
         status["samples"]["committed"].as_u64().filter(|n| *n > 20)
     };
-    until("commits into the new buffer", Duration::from_secs(30), again).await.map(drop)
+    until("commits into the new buffer", Duration::from_secs(30), again).await?;
+    plant.stop_agent().await?;
+    let delivered = stored(&data, &plant.tenant, &plant.gateway, &epoch)?;
+    delivered_or_declared(&before.batches, &obligations(&plant.buffer())?.batches, &delivered)
+}
+
+async fn batches_committed(plant: &Plant, least: u64) -> Option<u64> {
+    let status = plant.status().await.ok()?;
+    status["buffer"]["batches_committed"].as_u64().filter(|n| *n >= least)
+}
+
+/// What the buffer holds `after` the damage is in the store; of what it held `before`, each batch is in the
+/// store or declared there by a gap record.
+fn delivered_or_declared(before: &Batches, after: &Batches, delivered: &Batches) -> Result<()> {
+    for (key, message) in after {
+        ensure!(delivered.get(key) == Some(message), "batch {key:?} was salvaged and is not delivered");
+    }
+    let gaps = declared(delivered)?;
+    for (key, message) in before {
+        let is_declared = || {
+            let numbers = |g: &Gap| g.first.as_u64()..=g.last.as_u64();
+            gaps.iter().any(|g| g.stream.code() == key.0 && numbers(g).contains(&key.1))
+        };
+        match delivered.get(key) {
+            Some(found) => ensure!(found == message, "batch {key:?} is not what it was"),
+            None => ensure!(is_declared(), "batch {key:?} was lost in silence"),
+        }
+    }
+    Ok(())
+}
+
+/// The gap records in stored batches.
+fn declared(stored: &Batches) -> Result<Vec<Gap>> {
+    let mut gaps = Vec::new();
+    for message in stored.values() {
+        if let BatchBody::Records(records) = Batch::decode(message)?.body {
+            gaps.extend(records.into_iter().filter_map(|record| match record {
+                DiagnosticRecord::Gap(gap) => Some(gap),
+                DiagnosticRecord::Dropped(_) => None,
+            }));
+        }
+    }
+    Ok(gaps)
 }
 
 /// Nothing listens where the machines should be, and there is no backend either.

@@ -7,10 +7,20 @@
 //! On each connection the gateway says hello and waits until the backend has named its watermark for
 //! every stream; sending resumes from there. If no acknowledgement makes progress for
 //! [`Settings::stall`], everything after the watermark is sent again (go-back-N).
+//!
+//! A backlog is drained beside what is new: alarms and diagnostics go first, and no more telemetry is under
+//! way than [`Settings::window_bytes`], because an alarm waits behind what the transport has already taken.
+//! Sequences may have holes (evicted, set aside, skipped after damage); the backend learns of them by gap
+//! records in the diagnostic stream, which therefore goes before telemetry.
 
 mod outbox;
+mod pace;
 
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::time::Duration;
+
+use pace::Pace;
 
 pub use outbox::{Outbox, OutboxBatch, OutboxError, OutboxFuture};
 use plant_model::Monotonic;
@@ -20,14 +30,25 @@ use protocol::{CumulativeAck, Epoch, Sequence, StreamId, StreamRange};
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Most batches of one stream under way at once.
-    pub window: u64,
+    pub window: usize,
+    /// No further batch of a stream is sent while this many bytes of it are under way: 32 KiB are a second
+    /// of a link of 256 kbit/s. A larger batch goes alone.
+    pub window_bytes: u64,
+    /// How many bytes of telemetry are sent a second, so that a long backlog leaves others on the same link
+    /// their share; `None` for no limit.
+    pub telemetry_bytes_per_second: Option<NonZeroU64>,
     /// How long the watermark may stand still with batches under way before they are sent again.
     pub stall: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { window: 8, stall: Duration::from_secs(10) }
+        Self {
+            window: 8,
+            window_bytes: 32 << 10,
+            telemetry_bytes_per_second: None,
+            stall: Duration::from_secs(10),
+        }
     }
 }
 
@@ -55,7 +76,7 @@ enum Phase {
     Streaming,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Stream {
     /// Everything up to here is held by the backend.
     acked: Sequence,
@@ -69,25 +90,29 @@ struct Stream {
     greeted: bool,
     /// When the watermark last moved, or the first batch under way was sent.
     progress_at: Monotonic,
+    /// What was sent and is not acknowledged, with its size; at most a window.
+    under_way: VecDeque<(Sequence, u64)>,
 }
 
 impl Stream {
-    fn under_way(&self) -> u64 {
-        self.sent.as_u64().saturating_sub(self.acked.as_u64())
-    }
-
-    fn candidate(&self, window: u64) -> Option<Sequence> {
+    fn candidate(&self, settings: &Settings) -> Option<Sequence> {
         let sequence = self.sent.next().max(self.oldest);
-        (sequence < self.next && self.under_way() < window).then_some(sequence)
+        let bytes: u64 = self.under_way.iter().map(|(_, bytes)| bytes).sum();
+        let has_room = self.under_way.len() < settings.window && bytes < settings.window_bytes;
+        (sequence < self.next && has_room).then_some(sequence)
     }
 
     fn resume_from(&mut self, watermark: Sequence, now: Monotonic) {
         self.acked = watermark;
-        // What is no longer kept is not under way: the row continues with the oldest batch kept.
-        self.sent = watermark.max(self.oldest.previous());
-        if self.acked < self.sent {
-            self.acked = self.sent;
-        }
+        self.sent = watermark;
+        self.under_way.clear();
+        self.progress_at = now;
+    }
+
+    fn advance_to(&mut self, watermark: Sequence, now: Monotonic) {
+        self.acked = watermark;
+        self.sent = self.sent.max(watermark);
+        self.under_way.retain(|(sequence, _)| *sequence > watermark);
         self.progress_at = now;
     }
 }
@@ -99,6 +124,7 @@ pub struct Delivery {
     epoch: Epoch,
     phase: Phase,
     streams: [Stream; StreamId::ALL.len()],
+    pace: Pace,
 }
 
 impl Delivery {
@@ -118,9 +144,11 @@ impl Delivery {
                 oldest,
                 greeted: false,
                 progress_at: Monotonic::default(),
+                under_way: VecDeque::new(),
             }
         });
-        Self { settings, epoch, phase: Phase::Offline, streams }
+        let pace = Pace::new(settings.telemetry_bytes_per_second);
+        Self { settings, epoch, phase: Phase::Offline, streams, pace }
     }
 
     fn stream(&mut self, id: StreamId) -> &mut Stream {
@@ -164,9 +192,7 @@ impl Delivery {
             stream.greeted = true;
             stream.resume_from(watermark, now);
         } else if watermark > before {
-            stream.acked = watermark;
-            stream.sent = stream.sent.max(watermark);
-            stream.progress_at = now;
+            stream.advance_to(watermark, now);
         }
         if self.phase == Phase::Greeting && self.streams.iter().all(|s| s.greeted) {
             self.phase = Phase::Streaming;
@@ -180,22 +206,38 @@ impl Delivery {
 
     /// The batch to send now: alarms before diagnostics before telemetry, each within its window.
     #[must_use]
-    pub fn next_to_send(&self) -> Option<(StreamId, Sequence)> {
+    pub fn next_to_send(&self, now: Monotonic) -> Option<(StreamId, Sequence)> {
         if self.phase != Phase::Streaming {
             return None;
         }
-        StreamId::ALL
-            .into_iter()
-            .find_map(|id| self.streams[position(id)].candidate(self.settings.window).map(|s| (id, s)))
+        let (id, sequence) = self.candidate()?;
+        let must_wait = id == StreamId::Telemetry && self.pace.open_at() > now;
+        (!must_wait).then_some((id, sequence))
     }
 
-    /// A batch was handed to the transport.
-    pub fn handle_sent(&mut self, id: StreamId, sequence: Sequence, now: Monotonic) {
+    fn candidate(&self) -> Option<(StreamId, Sequence)> {
+        let of = |id| self.streams[position(id)].candidate(&self.settings).map(|sequence| (id, sequence));
+        StreamId::ALL.into_iter().find_map(of)
+    }
+
+    /// A batch of so many bytes was handed to the transport.
+    pub fn handle_sent(&mut self, id: StreamId, sequence: Sequence, bytes: u64, now: Monotonic) {
+        if id == StreamId::Telemetry {
+            self.pace.spend(bytes, now);
+        }
         let stream = self.stream(id);
-        if stream.under_way() == 0 {
+        if stream.under_way.is_empty() {
             stream.progress_at = now;
         }
         stream.sent = sequence;
+        stream.under_way.push_back((sequence, bytes));
+    }
+
+    /// A batch will never be sent, because the transport takes none of its size: the row goes on behind it.
+    pub fn handle_refused(&mut self, id: StreamId, sequence: Sequence) {
+        let stream = self.stream(id);
+        stream.sent = stream.sent.max(sequence);
+        stream.under_way.retain(|(under_way, _)| *under_way != sequence);
     }
 
     /// When [`Self::handle_timeout`] wants to be called next.
@@ -204,9 +246,17 @@ impl Delivery {
         let waiting = |s: &&Stream| match self.phase {
             Phase::Offline => false,
             Phase::Greeting => !s.greeted,
-            Phase::Streaming => s.under_way() > 0,
+            Phase::Streaming => !s.under_way.is_empty(),
         };
-        self.streams.iter().filter(waiting).map(|s| s.progress_at.plus(self.settings.stall)).min()
+        let stalls = self.streams.iter().filter(waiting).map(|s| s.progress_at.plus(self.settings.stall));
+        stalls.chain(self.paced_until()).min()
+    }
+
+    /// When telemetry that only waits for its rate may be sent.
+    fn paced_until(&self) -> Option<Monotonic> {
+        let is_paced = self.phase == Phase::Streaming && self.settings.telemetry_bytes_per_second.is_some();
+        let waits = is_paced && matches!(self.candidate(), Some((StreamId::Telemetry, _)));
+        waits.then(|| self.pace.open_at())
     }
 
     /// Time passed. Streams that made no progress begin again from their watermark.
@@ -219,11 +269,10 @@ impl Delivery {
         let mut resent = false;
         for stream in &mut self.streams {
             if self.phase == Phase::Streaming
-                && stream.under_way() > 0
+                && !stream.under_way.is_empty()
                 && now.since(stream.progress_at) >= stall
             {
-                stream.sent = stream.acked;
-                stream.progress_at = now;
+                stream.resume_from(stream.acked, now);
                 resent = true;
             }
         }
@@ -233,7 +282,11 @@ impl Delivery {
     /// Batches committed and not yet acknowledged, over all streams.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        self.streams.iter().map(|s| s.next.previous().as_u64().saturating_sub(s.acked.as_u64())).sum()
+        let waiting = |s: &Stream| {
+            let first = s.acked.next().max(s.oldest);
+            s.next.as_u64().saturating_sub(first.as_u64())
+        };
+        self.streams.iter().map(waiting).sum()
     }
 
     /// Whether the backend has named its watermarks on this connection.

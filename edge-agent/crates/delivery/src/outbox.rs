@@ -43,4 +43,8 @@ pub trait Outbox: Send + Sync {
 
     /// The backend holds the stream up to here; losing this note costs a resend.
     fn acknowledge(&self, stream: StreamId, through: Sequence);
+
+    /// The transport takes no message larger than `bytes_max`, and this batch is: it is to be divided, or
+    /// taken out of its stream and reported.
+    fn refuse(&self, stream: StreamId, sequence: Sequence, bytes_max: usize);
 }

@@ -22,7 +22,7 @@ const NOW: Monotonic = Monotonic::from_micros(0);
 
 /// Ten batches of telemetry, one alarm; window 4.
 fn delivery() -> Delivery {
-    let settings = Settings { window: 4, stall: Duration::from_secs(10) };
+    let settings = Settings { window: 4, ..Settings::default() };
     Delivery::new(
         settings,
         EPOCH,
@@ -39,8 +39,8 @@ fn greet(delivery: &mut Delivery, telemetry: u64) {
 
 fn send_all(delivery: &mut Delivery) -> Vec<(StreamId, u64)> {
     let mut out = Vec::new();
-    while let Some((stream, sequence)) = delivery.next_to_send() {
-        delivery.handle_sent(stream, sequence, NOW);
+    while let Some((stream, sequence)) = delivery.next_to_send(NOW) {
+        delivery.handle_sent(stream, sequence, 1_000, NOW);
         out.push((stream, sequence.as_u64()));
     }
     out
@@ -49,14 +49,14 @@ fn send_all(delivery: &mut Delivery) -> Vec<(StreamId, u64)> {
 #[test]
 fn nothing_is_sent_before_every_watermark_is_known() {
     let mut d = delivery();
-    assert_eq!(d.next_to_send(), None);
+    assert_eq!(d.next_to_send(NOW), None);
     d.handle_connected(NOW);
     d.handle_ack(ack(StreamId::Alarm, 0), NOW);
     d.handle_ack(ack(StreamId::Telemetry, 0), NOW);
-    assert_eq!(d.next_to_send(), None);
+    assert_eq!(d.next_to_send(NOW), None);
     d.handle_ack(ack(StreamId::Diagnostic, 0), NOW);
     assert!(d.is_streaming());
-    assert_eq!(d.next_to_send(), Some((StreamId::Alarm, seq(1))));
+    assert_eq!(d.next_to_send(NOW), Some((StreamId::Alarm, seq(1))));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn alarms_go_first_and_each_stream_keeps_its_window() {
     assert_eq!(d.handle_ack(ack(StreamId::Telemetry, 2), NOW), AckOutcome::Committed(seq(2)));
     assert_eq!(send_all(&mut d), [telemetry(5), telemetry(6)]);
     d.handle_held(held(StreamId::Alarm, 1, 3));
-    assert_eq!(d.next_to_send(), Some((StreamId::Alarm, seq(2))));
+    assert_eq!(d.next_to_send(NOW), Some((StreamId::Alarm, seq(2))));
 }
 
 #[test]
@@ -90,9 +90,9 @@ fn a_lost_connection_sends_again_what_was_not_acknowledged() {
     greet(&mut d, 0);
     send_all(&mut d);
     d.handle_disconnected();
-    assert_eq!(d.next_to_send(), None);
+    assert_eq!(d.next_to_send(NOW), None);
     greet(&mut d, 3);
-    assert_eq!(d.next_to_send(), Some((StreamId::Alarm, seq(1))));
+    assert_eq!(d.next_to_send(NOW), Some((StreamId::Alarm, seq(1))));
     assert!(send_all(&mut d).contains(&(StreamId::Telemetry, 4)));
 }
 
@@ -161,6 +161,77 @@ fn a_backend_that_does_not_answer_hello_is_left() {
     assert_eq!(d.handle_timeout(d.poll_timeout().expect("waiting")), TimeoutOutcome::Reconnect);
 }
 
+/// A gateway with nothing but telemetry, 999 batches of it.
+fn backlogged(settings: Settings) -> Delivery {
+    let telemetry = held(StreamId::Telemetry, 1, 1_000);
+    let mut d = Delivery::new(
+        settings,
+        EPOCH,
+        [held(StreamId::Alarm, 1, 1), held(StreamId::Diagnostic, 1, 1), telemetry],
+    );
+    greet(&mut d, 0);
+    d
+}
+
+#[test]
+fn a11_an_alarm_waits_behind_no_more_than_a_second_of_a_slow_link() {
+    let settings = Settings::default();
+    let mut d = backlogged(settings);
+    let mut bytes = 0;
+    while let Some((stream, sequence)) = d.next_to_send(NOW) {
+        d.handle_sent(stream, sequence, 9_000, NOW);
+        bytes += 9_000;
+    }
+    assert!(bytes < settings.window_bytes + 9_000, "{bytes} are under way");
+    d.handle_held(held(StreamId::Alarm, 1, 2));
+    assert_eq!(d.next_to_send(NOW), Some((StreamId::Alarm, seq(1))), "telemetry under way does not block it");
+    d.handle_sent(StreamId::Alarm, seq(1), 100, NOW);
+    // A batch larger than the window goes alone.
+    d.handle_ack(ack(StreamId::Telemetry, 4), NOW);
+    d.handle_sent(StreamId::Telemetry, seq(5), 1 << 20, NOW);
+    assert_eq!(d.next_to_send(NOW), None);
+    d.handle_ack(ack(StreamId::Telemetry, 5), NOW);
+    assert_eq!(d.next_to_send(NOW), Some((StreamId::Telemetry, seq(6))));
+}
+
+#[test]
+fn a11_a_drain_keeps_to_its_rate_and_alarms_do_not_wait_for_it() {
+    let rate = NonZeroU64::new(10_000);
+    let mut d = backlogged(Settings { telemetry_bytes_per_second: rate, ..Settings::default() });
+    let (mut now, mut sent) = (NOW, 0_u64);
+    while now < NOW.plus(Duration::from_secs(20)) {
+        while let Some((stream, sequence)) = d.next_to_send(now) {
+            d.handle_sent(stream, sequence, 2_000, now);
+            sent += 2_000;
+            d.handle_ack(ack(StreamId::Telemetry, sequence.as_u64()), now);
+        }
+        let due = d.poll_timeout().expect("the rate opens again");
+        assert!(due > now, "it would spin");
+        now = due;
+    }
+    assert!((200_000..=215_000).contains(&sent), "{sent} bytes in 20 s at 10,000 a second");
+    d.handle_held(held(StreamId::Alarm, 1, 2));
+    assert_eq!(d.next_to_send(NOW), Some((StreamId::Alarm, seq(1))));
+}
+
+#[test]
+fn a_hole_in_the_row_takes_no_place_in_the_window() {
+    let mut d = backlogged(Settings { window: 4, ..Settings::default() });
+    d.handle_held(held(StreamId::Telemetry, 1, 100_010));
+    // The store holds 1 and then nothing before 100,001: it answers with what comes next.
+    d.handle_sent(StreamId::Telemetry, seq(1), 1_000, NOW);
+    d.handle_sent(StreamId::Telemetry, seq(100_001), 1_000, NOW);
+    assert_eq!(d.next_to_send(NOW), Some((StreamId::Telemetry, seq(100_002))));
+}
+
+#[test]
+fn a13_a_batch_that_the_transport_refuses_blocks_nothing() {
+    let mut d = backlogged(Settings { window: 4, ..Settings::default() });
+    d.handle_refused(StreamId::Telemetry, seq(1));
+    let sent = send_all(&mut d);
+    assert_eq!((sent.len(), sent[0]), (4, (StreamId::Telemetry, 2)));
+}
+
 /// A backend that keeps what it gets and acknowledges the unbroken row.
 #[derive(Default)]
 struct Backend {
@@ -188,7 +259,7 @@ proptest! {
     fn a_lossy_link_loses_nothing(faults in proptest::collection::vec(0_u8..10, 0..300), total in 1_u64..40) {
         let mut now = NOW;
         let mut d = Delivery::new(
-            Settings { window: 4, stall: Duration::from_secs(10) },
+            Settings { window: 4, ..Settings::default() },
             EPOCH,
             [held(StreamId::Alarm, 1, 1), held(StreamId::Diagnostic, 1, 1), held(StreamId::Telemetry, 1, total + 1)],
         );
@@ -200,8 +271,8 @@ proptest! {
             if d.backlog() == 0 { break; }
             now = now.plus(Duration::from_millis(100));
             let fault = faults.next().unwrap_or(9);
-            if let Some((stream, sequence)) = d.next_to_send() {
-                d.handle_sent(stream, sequence, now);
+            if let Some((stream, sequence)) = d.next_to_send(now) {
+                d.handle_sent(stream, sequence, 1_000, now);
                 if fault != 0 { acks.push_back(backend.receive(sequence.as_u64())); }
             }
             if fault != 1 && let Some(through) = acks.pop_front()

@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 use plant_model::{AlarmTransition, Monotonic, Sample, Timestamp};
 use protocol::{Dropped, LossReason, SeriesId};
 
-use crate::recorder::Request;
+use crate::client::Request;
 
 /// Most samples that wait in memory: 10 minutes of a plant of 300 samples a second. Beyond it the
 /// oldest go, counted and recorded, because the newest are worth more to the people on the floor.
 pub(crate) const SAMPLES_MAX: usize = 180_000;
+
+/// Most alarm transitions that wait: a flood of a thousand a second for most of a minute. Beyond it the
+/// oldest go, counted.
+const TRANSITIONS_MAX: usize = 50_000;
 
 /// Most requests that wait; the uplink has one under way at a time.
 const REQUESTS_MAX: usize = 64;
@@ -29,8 +33,9 @@ pub struct Decided {
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// Alarm transitions are never dropped: their number is bounded by what the plant can raise.
+    /// They go last of all, and only beyond [`TRANSITIONS_MAX`].
     pub transitions: VecDeque<Decided>,
+    pub transitions_dropped: u64,
     pub samples: VecDeque<(SeriesId, Sample)>,
     pub samples_since: Option<Instant>,
     pub dropped: Option<Dropped>,
@@ -65,11 +70,7 @@ impl SampleInbox {
         let mut waiting = self.lock();
         let was_empty = waiting.samples.is_empty();
         waiting.samples.extend(samples);
-        while waiting.samples.len() > SAMPLES_MAX {
-            if let Some((_, oldest)) = waiting.samples.pop_front() {
-                note_dropped(&mut waiting.dropped, oldest.timestamp());
-            }
-        }
+        waiting.enforce_bounds();
         if was_empty && !waiting.samples.is_empty() {
             waiting.samples_since = Some(Instant::now());
             drop(waiting);
@@ -79,8 +80,37 @@ impl SampleInbox {
 
     /// Leaves alarm transitions; they are committed at once, ahead of all samples.
     pub fn push_transitions(&self, transitions: impl IntoIterator<Item = Decided>) {
-        self.lock().transitions.extend(transitions);
+        let mut waiting = self.lock();
+        waiting.transitions.extend(transitions);
+        waiting.enforce_bounds();
+        drop(waiting);
         self.shared.wake.notify_one();
+    }
+
+    /// Takes back, in front of what came since, what could not be committed.
+    pub(crate) fn give_back(
+        &self,
+        transitions: Vec<Decided>,
+        samples: Vec<(SeriesId, Sample)>,
+        dropped: Option<Dropped>,
+    ) {
+        let mut waiting = self.lock();
+        for transition in transitions.into_iter().rev() {
+            waiting.transitions.push_front(transition);
+        }
+        if !samples.is_empty() {
+            waiting.samples_since.get_or_insert_with(Instant::now);
+        }
+        for sample in samples.into_iter().rev() {
+            waiting.samples.push_front(sample);
+        }
+        waiting.dropped = merged(dropped, waiting.dropped.take());
+        waiting.enforce_bounds();
+    }
+
+    /// Samples that wait.
+    pub(crate) fn samples_waiting(&self) -> usize {
+        self.lock().samples.len()
     }
 
     pub(crate) fn push_request(&self, request: Request) -> bool {
@@ -99,36 +129,79 @@ impl SampleInbox {
         self.shared.wake.notify_one();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
-    /// Waits until there is work, then runs `take` on what waits.
-    pub(crate) fn wait<R>(
-        &self,
-        commit_interval: Duration,
-        commit_samples: usize,
-        idle: Duration,
-        take: impl FnOnce(&mut Waiting) -> R,
-    ) -> R {
+    /// Waits until there is work, then runs `take` on what waits. While commits are held back only requests
+    /// and the end are work.
+    pub(crate) fn wait<R>(&self, pace: &Pace, take: impl FnOnce(&mut Waiting) -> R) -> R {
         let began = Instant::now();
         let mut waiting = self.lock();
         loop {
-            let due_in = waiting.samples_since.map(|since| commit_interval.saturating_sub(since.elapsed()));
-            let ready = !waiting.transitions.is_empty()
-                || !waiting.requests.is_empty()
+            let due_in = pace.due_in(&waiting);
+            let ready = !waiting.requests.is_empty()
                 || waiting.closed
-                || waiting.samples.len() >= commit_samples
                 || due_in.is_some_and(|left| left.is_zero())
-                || began.elapsed() >= idle;
+                || began.elapsed() >= pace.idle;
             if ready {
                 return take(&mut waiting);
             }
-            let left = due_in.unwrap_or(idle).min(idle.saturating_sub(began.elapsed()));
+            let left = due_in.unwrap_or(pace.idle).min(pace.idle.saturating_sub(began.elapsed()));
             let (guard, _) =
                 self.shared.wake.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner);
             waiting = guard;
         }
+    }
+}
+
+/// When what waits is to be committed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub commit_interval: Duration,
+    pub commit_samples: usize,
+    /// How long to wait when there is nothing to do.
+    pub idle: Duration,
+    /// Nothing is committed before this: the last attempt failed.
+    pub held_until: Option<Instant>,
+}
+
+impl Pace {
+    /// Whether commits are held back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held_until.is_some_and(|at| at > Instant::now())
+    }
+
+    /// How long until something is to be committed; `None` while nothing waits.
+    pub(crate) fn due_in(&self, waiting: &Waiting) -> Option<Duration> {
+        let due_in = if !waiting.transitions.is_empty() || waiting.samples.len() >= self.commit_samples {
+            Some(Duration::ZERO)
+        } else {
+            waiting.samples_since.map(|since| self.commit_interval.saturating_sub(since.elapsed()))
+        };
+        let held = self.held_until.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+        due_in.map(|left| left.max(held))
+    }
+}
+
+impl Waiting {
+    /// The oldest go where too many wait.
+    fn enforce_bounds(&mut self) {
+        while self.samples.len() > SAMPLES_MAX {
+            if let Some((_, oldest)) = self.samples.pop_front() {
+                note_dropped(&mut self.dropped, oldest.timestamp());
+            }
+        }
+        while self.transitions.len() > TRANSITIONS_MAX {
+            self.transitions.pop_front();
+            self.transitions_dropped += 1;
+        }
+    }
+}
+
+/// Two losses as one; the first is the older.
+fn merged(first: Option<Dropped>, second: Option<Dropped>) -> Option<Dropped> {
+    match (first, second) {
+        (Some(first), Some(second)) => {
+            Some(Dropped { samples: first.samples + second.samples, to: second.to, ..first })
+        }
+        (first, second) => first.or(second),
     }
 }
 

@@ -1,8 +1,11 @@
 //! The writer thread: groups samples, commits alarms at once, answers the uplink.
+//!
+//! Nothing leaves the inbox for good before it is committed: what could not be committed is given back to
+//! it and tried again, for as long as it takes. Meanwhile the uplink is served from the file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,99 +15,32 @@ use protocol::{
     BatchBody, DiagnosticRecord, Dropped, LossReason, Sequence, SeriesId, SeriesSamples, StreamId,
     StreamRange,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use crate::inbox::{Decided, SampleInbox, Waiting};
-use crate::{EdgeStore, StoreError, StoredBatch};
+use crate::client::{Request, StoreClient};
+use crate::health::{BufferHealth, RecorderCounters};
+use crate::inbox::{Decided, Pace, SampleInbox, Waiting};
+use crate::{EdgeStore, StoreError};
 
 /// Pause before a failed commit is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Failures in a row after which the file is opened again, and again after as many.
+const REOPEN_AFTER: u32 = 10;
+
+/// Failures in a row between two lines in the log: one a minute.
+const REPEAT_AFTER: u32 = 120;
+
+/// Pause between two steps of growth: leaves the disk to everybody else. 1 GiB takes half an hour, in which a
+/// plant commits a few megabytes.
+const GROWTH_PAUSE: Duration = Duration::from_secs(2);
+
 /// How often old batches are looked for when nothing else happens.
 const IDLE: Duration = Duration::from_secs(5);
-
-/// What the uplink asks for.
-#[derive(Debug)]
-pub(crate) enum Request {
-    Read {
-        stream: StreamId,
-        from: Sequence,
-        reply: oneshot::Sender<Result<Option<StoredBatch>, StoreError>>,
-    },
-    Acknowledge {
-        stream: StreamId,
-        through: Sequence,
-    },
-    /// Commit what waits, whatever the interval says.
-    Flush {
-        reply: oneshot::Sender<()>,
-    },
-}
-
-/// What the recorder did since it started.
-#[derive(Debug, Default)]
-pub struct RecorderCounters {
-    /// Samples committed.
-    pub samples_committed: AtomicU64,
-    /// Samples dropped because the store stalled for too long.
-    pub samples_dropped: AtomicU64,
-    /// Alarm transitions committed.
-    pub transitions_committed: AtomicU64,
-    /// Batches committed.
-    pub batches_committed: AtomicU64,
-    /// Commits that failed and were tried again.
-    pub commit_failures: AtomicU64,
-    /// Whether the last commit failed (1) or not (0).
-    pub stalled: AtomicU64,
-}
 
 /// Told of transitions right after they were committed, as the batch with this sequence. It is called by
 /// the writer and must be quick.
 pub type OnAlarms = Box<dyn Fn(Sequence, &[Decided]) + Send>;
-
-/// The uplink's view of the buffer.
-#[derive(Debug, Clone)]
-pub struct StoreClient {
-    inbox: SampleInbox,
-    ranges: watch::Receiver<[StreamRange; StreamId::ALL.len()]>,
-}
-
-impl StoreClient {
-    /// What is held of every stream; changes after each commit.
-    #[must_use]
-    pub fn ranges(&self) -> watch::Receiver<[StreamRange; StreamId::ALL.len()]> {
-        self.ranges.clone()
-    }
-
-    /// The batch at or after `from`, if one is held.
-    ///
-    /// # Errors
-    /// The file cannot be read, or the recorder has stopped.
-    pub async fn read(&self, stream: StreamId, from: Sequence) -> Result<Option<StoredBatch>, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        if !self.inbox.push_request(Request::Read { stream, from, reply }) {
-            return Err(StoreError::Closed);
-        }
-        answer.await.map_err(|_| StoreError::Closed)?
-    }
-
-    /// Commits the samples that wait, whatever the interval says.
-    ///
-    /// # Errors
-    /// The recorder has stopped.
-    pub async fn flush(&self) -> Result<(), StoreError> {
-        let (reply, answer) = oneshot::channel();
-        if !self.inbox.push_request(Request::Flush { reply }) {
-            return Err(StoreError::Closed);
-        }
-        answer.await.map_err(|_| StoreError::Closed)
-    }
-
-    /// Notes the backend's watermark. Losing this note costs a resend, not data.
-    pub fn acknowledge(&self, stream: StreamId, through: Sequence) {
-        self.inbox.push_request(Request::Acknowledge { stream, through });
-    }
-}
 
 /// The running writer thread.
 #[derive(Debug)]
@@ -135,7 +71,9 @@ impl Recorder {
             counters: Arc::clone(&counters),
             wall: Box::new(wall),
             on_alarms,
-            freed_at: Instant::now(),
+            trouble: None,
+            tended_at: Instant::now(),
+            is_growing: true,
         };
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
         let thread = thread.map_err(|_| StoreError::Closed)?;
@@ -178,15 +116,11 @@ impl Drop for Recorder {
     }
 }
 
-/// How a commit ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Committed {
-    /// As the batch with this sequence.
-    As(Sequence),
-    /// The recorder stops and cannot wait for the store.
-    GivenUp,
-    /// The body is over the limits of one batch.
-    NoBatch,
+/// What became of the first of some entries.
+struct Part {
+    count: usize,
+    /// The batch they are in; `None` where an entry was given up.
+    sequence: Option<Sequence>,
 }
 
 /// What one turn of the loop takes from the inbox.
@@ -198,6 +132,18 @@ struct Work {
     closed: bool,
 }
 
+impl Work {
+    fn is_empty(&self) -> bool {
+        self.transitions.is_empty() && self.dropped.is_none() && self.samples.is_empty()
+    }
+}
+
+/// Commits fail.
+struct Trouble {
+    failures: u32,
+    again_at: Instant,
+}
+
 struct Writer {
     store: EdgeStore,
     inbox: SampleInbox,
@@ -205,109 +151,116 @@ struct Writer {
     counters: Arc<RecorderCounters>,
     wall: Box<dyn Fn() -> Timestamp + Send>,
     on_alarms: OnAlarms,
-    freed_at: Instant,
+    trouble: Option<Trouble>,
+    /// When old batches were last looked for, and the file last grew.
+    tended_at: Instant,
+    is_growing: bool,
 }
 
 impl Writer {
     fn run(mut self) {
+        self.tend();
         loop {
-            let settings = self.store.settings();
-            let (interval, most) = (settings.commit_interval, settings.commit_samples);
-            let work = self.inbox.wait(interval, most, IDLE, |waiting| take(waiting, interval, most));
-            if self.commit_all(&work) {
-                self.publish_ranges();
+            let pace = self.pace();
+            let counters = Arc::clone(&self.counters);
+            let mut work = self.inbox.wait(&pace, |waiting| take(waiting, &pace, &counters));
+            let committed = self.commit_all(&mut work);
+            let closed = work.closed;
+            let requests = std::mem::take(&mut work.requests);
+            let is_stalled = committed.is_err();
+            if let Err(error) = committed {
+                self.give_back(work, &error);
             }
-            for request in work.requests {
-                self.answer(request);
+            for request in requests {
+                self.answer(request, is_stalled);
             }
-            self.free();
-            if work.closed && work.transitions.is_empty() && work.samples.is_empty() {
+            if closed {
+                self.close();
                 return;
             }
+            self.tend();
         }
     }
 
-    /// Commits in the order of urgency; says whether there was anything.
-    fn commit_all(&mut self, work: &Work) -> bool {
-        self.commit_transitions(&work.transitions);
+    fn pace(&self) -> Pace {
+        let settings = self.store.settings();
+        Pace {
+            commit_interval: settings.commit_interval,
+            commit_samples: settings.commit_samples,
+            idle: if self.is_growing { GROWTH_PAUSE } else { IDLE },
+            held_until: self.trouble.as_ref().map(|t| t.again_at),
+        }
+    }
+
+    /// Commits in the order of urgency. What is committed leaves `work`.
+    fn commit_all(&mut self, work: &mut Work) -> Result<(), StoreError> {
+        if work.is_empty() {
+            return Ok(());
+        }
+        self.commit_transitions(&mut work.transitions)?;
         if let Some(dropped) = &work.dropped {
-            self.counters.samples_dropped.fetch_add(dropped.samples, Ordering::Relaxed);
-            self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped.clone())]));
+            let samples = dropped.samples;
+            self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped.clone())]))?;
+            self.counters.samples_dropped.fetch_add(samples, Ordering::Relaxed);
+            work.dropped = None;
         }
         let most = self.store.settings().commit_samples;
-        for samples in work.samples.chunks(most) {
-            self.commit_samples(samples);
+        while !work.samples.is_empty() {
+            let part = work.samples.len().min(most);
+            let make = |part: &[(SeriesId, Sample)]| BatchBody::Samples(group(part));
+            let done = self.commit_first(&work.samples[..part], make)?;
+            work.samples.drain(..done.count);
         }
-        !work.transitions.is_empty() || work.dropped.is_some() || !work.samples.is_empty()
+        self.publish();
+        Ok(())
     }
 
-    /// Commits transitions as one batch, or in halves where one would be too large.
-    fn commit_transitions(&mut self, decided: &[Decided]) {
-        if decided.is_empty() {
-            return;
-        }
-        let transitions = decided.iter().map(|d| d.transition.clone()).collect();
-        match self.commit(&BatchBody::Transitions(transitions)) {
-            Committed::As(sequence) => (self.on_alarms)(sequence, decided),
-            Committed::NoBatch if decided.len() > 1 => {
-                let (first, second) = decided.split_at(decided.len() / 2);
-                self.commit_transitions(first);
-                self.commit_transitions(second);
+    /// Commits transitions in as many batches as they take, and tells who waits for them of each.
+    fn commit_transitions(&mut self, decided: &mut Vec<Decided>) -> Result<(), StoreError> {
+        let make =
+            |part: &[Decided]| BatchBody::Transitions(part.iter().map(|d| d.transition.clone()).collect());
+        while !decided.is_empty() {
+            let most = decided.len().min(BATCH_RECORDS_MAX);
+            let part = self.commit_first(&decided[..most], make)?;
+            if let Some(sequence) = part.sequence {
+                (self.on_alarms)(sequence, &decided[..part.count]);
             }
-            // The texts of one transition are bounded far below the limits of a batch.
-            Committed::NoBatch | Committed::GivenUp => {}
+            decided.drain(..part.count);
         }
+        Ok(())
     }
 
-    /// Commits samples as one batch, or in halves where one would be too large.
-    fn commit_samples(&mut self, samples: &[(SeriesId, Sample)]) {
-        if samples.is_empty() || self.commit(&BatchBody::Samples(group(samples))) != Committed::NoBatch {
-            return;
-        }
-        if let [(_, only)] = samples {
-            let at = only.timestamp();
-            let dropped = Dropped { samples: 1, reason: LossReason::Damaged, from: at, to: at };
-            self.counters.samples_dropped.fetch_add(1, Ordering::Relaxed);
-            self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped)]));
-            return;
-        }
-        let (first, second) = samples.split_at(samples.len() / 2);
-        self.commit_samples(first);
-        self.commit_samples(second);
-    }
-
-    /// Commits a batch, trying again for as long as it takes: nothing that was taken from the inbox is
-    /// given up. Samples gather in the inbox meanwhile, within its bound.
-    fn commit(&mut self, body: &BatchBody) -> Committed {
+    /// Commits the first of some entries, as many as one message carries.
+    fn commit_first<T>(
+        &mut self,
+        entries: &[T],
+        make: impl Fn(&[T]) -> BatchBody,
+    ) -> Result<Part, StoreError> {
+        let mut count = entries.len();
         loop {
-            match self.store.commit(body, (self.wall)()) {
-                Ok(header) => {
-                    self.count(body);
-                    return Committed::As(header.sequence);
-                }
+            match self.commit(&make(&entries[..count])) {
+                Ok(sequence) => return Ok(Part { count, sequence: Some(sequence) }),
+                Err(StoreError::Encode(_)) if count > 1 => count /= 2,
                 Err(StoreError::Encode(error)) => {
-                    tracing::warn!(error = %error, entries = body.count(), "a batch cannot be made in one piece");
-                    return Committed::NoBatch;
+                    tracing::error!(error = %error, "an entry that no message can carry is given up");
+                    self.give_up_one()?;
+                    return Ok(Part { count: 1, sequence: None });
                 }
-                Err(error) => {
-                    if self.counters.stalled.swap(1, Ordering::Relaxed) == 0 {
-                        tracing::error!(error = %error, "the buffer cannot be written; trying again");
-                    }
-                    self.counters.commit_failures.fetch_add(1, Ordering::Relaxed);
-                    if self.inbox.is_closed() {
-                        tracing::error!(
-                            entries = body.count(),
-                            "stopping with entries that could not be committed"
-                        );
-                        return Committed::GivenUp;
-                    }
-                    std::thread::sleep(RETRY);
-                }
+                Err(error) => return Err(error),
             }
         }
     }
 
-    fn count(&self, body: &BatchBody) {
+    /// Records an entry that cannot be encoded by itself.
+    fn give_up_one(&mut self) -> Result<(), StoreError> {
+        let at = (self.wall)();
+        let dropped = Dropped { samples: 1, reason: LossReason::Damaged, from: at, to: at };
+        self.counters.samples_dropped.fetch_add(1, Ordering::Relaxed);
+        self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped)])).map(|_| ())
+    }
+
+    fn commit(&mut self, body: &BatchBody) -> Result<Sequence, StoreError> {
+        let header = self.store.commit(body, (self.wall)())?;
         let counter = match body {
             BatchBody::Samples(_) => Some(&self.counters.samples_committed),
             BatchBody::Transitions(_) => Some(&self.counters.transitions_committed),
@@ -317,73 +270,145 @@ impl Writer {
             counter.fetch_add(entries(body), Ordering::Relaxed);
         }
         self.counters.batches_committed.fetch_add(1, Ordering::Relaxed);
-        if self.counters.stalled.swap(0, Ordering::Relaxed) == 1 {
+        if self.trouble.take().is_some() {
+            self.counters.set_health(BufferHealth::Writable);
             tracing::info!("the buffer can be written again");
         }
+        Ok(header.sequence)
     }
 
-    /// Frees what is acknowledged and old, at most one chunk every [`IDLE`].
-    fn free(&mut self) {
-        if self.freed_at.elapsed() < IDLE {
+    /// After a failed commit: everything back to the inbox, and a pause.
+    fn give_back(&mut self, work: Work, error: &StoreError) {
+        let failures = self.trouble.as_ref().map_or(0, |t| t.failures) + 1;
+        let health = BufferHealth::of(error);
+        self.counters.commit_failures.fetch_add(1, Ordering::Relaxed);
+        self.counters.set_health(health);
+        if failures % REPEAT_AFTER == 1 {
+            tracing::error!(error = %error, health = health.name(), failures,
+                "the buffer cannot be written; samples wait in memory and it is tried again");
+        }
+        self.inbox.give_back(work.transitions, work.samples, work.dropped);
+        if failures.is_multiple_of(REOPEN_AFTER)
+            && health != BufferHealth::Full
+            && let Err(error) = self.store.reopen()
+        {
+            tracing::warn!(error = %error, "the buffer cannot be opened again");
+        }
+        self.publish();
+        self.trouble = Some(Trouble { failures, again_at: Instant::now() + RETRY });
+    }
+
+    /// The last turn: what could not be committed is lost with the process.
+    fn close(&mut self) {
+        let waiting = self.inbox.samples_waiting();
+        if waiting > 0 {
+            tracing::error!(samples = waiting, "stopping with samples that could not be committed");
+        }
+        if let Err(error) = self.store.flush() {
+            tracing::warn!(error = %error, "the newest acknowledgements are not noted; they will come again");
+        }
+    }
+
+    /// Housekeeping between commits: room for the next, one step of growth, one chunk of old batches.
+    fn tend(&mut self) {
+        let pause = if self.is_growing { GROWTH_PAUSE } else { IDLE };
+        if self.trouble.is_some() {
             return;
         }
-        self.freed_at = Instant::now();
-        match self.store.free_replayed((self.wall)()) {
-            Ok(0) => {}
-            Ok(_) => self.publish_ranges(),
-            Err(error) => tracing::warn!(error = %error, "cannot free acknowledged batches"),
+        let now = (self.wall)();
+        let mut done = self.store.make_ready(now);
+        if done.is_ok() && self.tended_at.elapsed() >= pause {
+            self.tended_at = Instant::now();
+            done = self.store.grow().map(|grown| self.is_growing = grown);
+            done = done.and_then(|()| self.store.free_replayed(now).map(|_| ()));
+            self.publish();
+        }
+        if let Err(error) = done {
+            tracing::warn!(error = %error, "the buffer cannot be tended");
         }
     }
 
-    fn answer(&mut self, request: Request) {
+    fn answer(&mut self, request: Request, is_stalled: bool) {
         match request {
             Request::Read { stream, from, reply } => {
-                // The asker may have gone; then nobody needs the answer.
-                let _ = reply.send(self.store.read(stream, from));
-            }
-            Request::Acknowledge { stream, through } => {
-                if let Err(error) = self.store.acknowledge(stream, through) {
-                    tracing::warn!(error = %error, "cannot note an acknowledgement; it will come again");
+                let answer = self.store.read(stream, from, (self.wall)());
+                if let Err(error) = &answer
+                    && BufferHealth::of(error) == BufferHealth::Damaged
+                {
+                    self.counters.note_damage();
+                    tracing::error!(error = %error, "the buffer is damaged; a restart salvages what can be read");
                 }
+                // The asker may have gone; then nobody needs the answer.
+                let _ = reply.send(answer);
             }
+            Request::Acknowledge { stream, through } => self.store.acknowledge(stream, through),
+            Request::Divide { stream, sequence, bytes_max } => self.divide(stream, sequence, bytes_max),
             Request::Flush { reply } => {
-                let _ = reply.send(());
+                let _ = reply.send(if is_stalled { Err(StoreError::Stalled) } else { Ok(()) });
             }
         }
     }
 
-    fn publish_ranges(&self) {
+    fn divide(&mut self, stream: StreamId, sequence: Sequence, bytes_max: usize) {
+        tracing::warn!(stream.id = %stream, seq.first = %sequence, size_bytes_max = bytes_max,
+            "a batch is larger than the broker takes and is divided");
+        match self.store.divide(stream, sequence, bytes_max, (self.wall)()) {
+            Ok(()) => {
+                self.counters.batches_divided.fetch_add(1, Ordering::Relaxed);
+                self.publish();
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "the batch cannot be divided; it will be tried again");
+            }
+        }
+    }
+
+    /// Tells the uplink what is held, and the status interface how the disk is used.
+    fn publish(&mut self) {
         match self.store.ranges() {
             Ok(ranges) => {
                 self.ranges.send_replace(ranges);
             }
             Err(error) => tracing::warn!(error = %error, "cannot read what the buffer holds"),
         }
+        let counters = &self.counters;
+        let waiting = u64::try_from(self.inbox.samples_waiting()).unwrap_or(u64::MAX);
+        counters.samples_waiting.store(waiting, Ordering::Relaxed);
+        counters.entries_evicted.store(self.store.evicted, Ordering::Relaxed);
+        counters.batches_set_aside.store(self.store.set_aside, Ordering::Relaxed);
+        if let Ok(usage) = self.store.usage() {
+            counters.held_bytes.store(usage.held_bytes, Ordering::Relaxed);
+            counters.disk_bytes.store(usage.disk_bytes, Ordering::Relaxed);
+            counters.bytes_max.store(usage.bytes_max, Ordering::Relaxed);
+        }
     }
 }
 
-fn take(waiting: &mut Waiting, interval: Duration, most: usize) -> Work {
+fn take(waiting: &mut Waiting, pace: &Pace, counters: &RecorderCounters) -> Work {
+    let dropped = std::mem::take(&mut waiting.transitions_dropped);
+    counters.transitions_dropped.fetch_add(dropped, Ordering::Relaxed);
     let flush = waiting.requests.iter().any(|r| matches!(r, Request::Flush { .. }));
     let all = flush || waiting.closed;
-    let due = all
-        || waiting.samples.len() >= most
-        || waiting.samples_since.is_some_and(|since| since.elapsed() >= interval);
-    let samples = if due {
-        let count = if all { waiting.samples.len() } else { waiting.samples.len().min(most) };
-        let taken = waiting.samples.drain(..count).collect();
-        waiting.samples_since = if waiting.samples.is_empty() { None } else { waiting.samples_since };
-        taken
-    } else {
-        Vec::new()
-    };
-    let transitions = waiting.transitions.len().min(BATCH_RECORDS_MAX);
-    Work {
-        transitions: waiting.transitions.drain(..transitions).collect(),
-        dropped: waiting.dropped.take(),
-        samples,
+    let mut work = Work {
+        transitions: Vec::new(),
+        dropped: None,
+        samples: Vec::new(),
         requests: waiting.requests.drain(..).collect(),
         closed: waiting.closed,
+    };
+    if !all && pace.is_held() {
+        return work;
     }
+    work.transitions = waiting.transitions.drain(..).collect();
+    work.dropped = waiting.dropped.take();
+    if all || pace.due_in(waiting).is_some_and(|left| left.is_zero()) {
+        let count = if all { waiting.samples.len() } else { waiting.samples.len().min(pace.commit_samples) };
+        work.samples = waiting.samples.drain(..count).collect();
+    }
+    if waiting.samples.is_empty() {
+        waiting.samples_since = None;
+    }
+    work
 }
 
 /// Samples by series, the order within each kept.

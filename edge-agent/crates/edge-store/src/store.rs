@@ -4,15 +4,22 @@ use std::path::PathBuf;
 
 use plant_model::{AlarmFlags, AlarmId, MachineId, TagId, Timestamp};
 use protocol::{
-    Batch, BatchBody, BatchHeader, DiagnosticRecord, Epoch, Gap, LossReason, Sequence, SeriesId, StreamId,
-    StreamRange,
+    BatchBody, BatchHeader, Detail, DiagnosticRecord, Dropped, Epoch, Gap, LossReason, Sequence, SeriesId,
+    StreamId, StreamRange,
 };
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use crate::file::{BufferFile, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, failed, set_aside};
+use crate::salvage::{self, Salvaged};
+use crate::schema::{key, keys, sequence_of};
+use crate::writing::{NUMBERS_SKIPPED, PerStream, Writing, damaged, read_streams, slot, write_streams};
 use crate::{Settings, StoreError, schema};
 
-/// Batches freed in one transaction: keeps each short, so that a commit never waits long behind it.
-const FREE_CHUNK: i64 = 256;
+/// Most batches that are kept for being undeliverable; the oldest go.
+const ASIDE_MAX: u32 = 16;
+
+/// Commits between two notes of the numbers in `stream`: saves a page in each.
+const UNNOTED_MAX: u32 = 64;
 
 /// A batch as it lies in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,43 +52,109 @@ pub struct Opened {
     pub store: EdgeStore,
     /// Where a damaged file was put, if there was one.
     pub set_aside: Option<PathBuf>,
+    /// What went on from a damaged file; `None` if nothing could, and a new epoch began.
+    pub salvaged: Option<Salvaged>,
+    /// Whether the log was missing or had been cut, so that numbers were skipped.
+    pub log_was_cut: bool,
 }
 
 /// The gateway's buffer. See the crate for its layout.
 #[derive(Debug)]
 pub struct EdgeStore {
-    connection: Connection,
+    /// `None` while the file is gone after a fault.
+    file: Option<BufferFile>,
     settings: Settings,
     epoch: Epoch,
-    /// Bytes of all stored bodies.
-    bytes: u64,
+    /// What the next commits will be numbered, as of the last commit that returned.
+    next: PerStream,
+    /// The backend's watermarks; written with the next commit.
+    acked: PerStream,
+    /// Commits since the numbers were last written to `stream`.
+    unnoted: u32,
+    /// Samples and records lost by eviction since the buffer was opened.
+    pub(crate) evicted: u64,
+    /// Batches set aside since then.
+    pub(crate) set_aside: u64,
 }
 
 impl EdgeStore {
-    /// Opens the buffer, or makes it. A damaged file is set aside and a new one made.
+    /// Opens the buffer, or makes it. A damaged file is set aside; what can be read of it goes on in a new one.
     ///
     /// # Errors
-    /// The file can neither be used nor set aside, or was written by a newer version.
+    /// The file can neither be used nor set aside, another agent uses it, the disk has no room for a new one,
+    /// or it was written by a newer version.
     pub fn open(settings: Settings, now: Timestamp) -> Result<Opened, StoreError> {
-        let fresh_epoch: u64 = rand::random();
-        let mut set_aside = None;
-        let connection = match schema::open(&settings.path, fresh_epoch)? {
-            Some(connection) => connection,
-            None => {
-                set_aside = Some(schema::set_aside(&settings.path, now.micros())?);
-                schema::open(&settings.path, fresh_epoch)?.ok_or(StoreError::Open {
-                    path: settings.path.clone(),
-                    source: rusqlite::Error::InvalidQuery,
-                })?
+        let (path, bytes_max) = (settings.path.clone(), settings.bytes_max);
+        let fresh = Epoch::from_u64(rand::random());
+        match BufferFile::open(&path, bytes_max, fresh.as_u64())? {
+            Opening::Usable(file) => {
+                let mut store = Self::over(file, settings, fresh)?;
+                let log_was_cut = store.file()?.log_was_cut;
+                if log_was_cut {
+                    store.skip_numbers(now)?;
+                }
+                Ok(Opened { store, set_aside: None, salvaged: None, log_was_cut })
             }
+            Opening::Damaged => {
+                let aside = set_aside(&path, now.micros())?;
+                let (store, salvaged) = salvage::carry_on(&aside, settings, fresh, now)?;
+                Ok(Opened { store, set_aside: Some(aside), salvaged, log_was_cut: false })
+            }
+        }
+    }
+
+    /// A buffer over a file that is as it should be.
+    pub(crate) fn over(file: BufferFile, settings: Settings, fresh: Epoch) -> Result<Self, StoreError> {
+        let epoch = schema::meta(&file.connection, "epoch").map_err(failed("read the epoch"))?;
+        let (next, acked) = read_streams(&file.connection).map_err(failed("look at the streams"))?;
+        let epoch = epoch.map_or(fresh, Epoch::from_u64);
+        Ok(Self { file: Some(file), settings, epoch, next, acked, unnoted: 0, evicted: 0, set_aside: 0 })
+    }
+
+    /// A new file in the place of one that was set aside.
+    pub(crate) fn anew(settings: Settings, epoch: Epoch) -> Result<Self, StoreError> {
+        match BufferFile::open(&settings.path, settings.bytes_max, epoch.as_u64())? {
+            Opening::Usable(file) => Self::over(file, settings, epoch),
+            Opening::Damaged => Err(StoreError::Gone { path: settings.path }),
+        }
+    }
+
+    /// Opens the file again after a fault, if it is still this buffer's. A commit that failed and is in the
+    /// log all the same is taken back: it will be committed again.
+    ///
+    /// # Errors
+    /// The file is not there, is damaged, or belongs to another buffer.
+    pub fn reopen(&mut self) -> Result<(), StoreError> {
+        const ACTION: &str = "take back a commit that failed";
+        self.file = None;
+        let path = self.settings.path.clone();
+        let Opening::Usable(file) = BufferFile::open_again(&path, self.settings.bytes_max)? else {
+            return Err(StoreError::Gone { path });
         };
-        let epoch = schema::epoch(&connection).map_err(failed("read the epoch"))?.unwrap_or(fresh_epoch);
-        let bytes: i64 = connection
-            .query_row("SELECT coalesce(sum(length(body)), 0) FROM batch", [], |row| row.get(0))
-            .map_err(failed("measure itself"))?;
-        let epoch = Epoch::from_u64(epoch);
-        let store = Self { connection, settings, epoch, bytes: u64::try_from(bytes).unwrap_or(0) };
-        Ok(Opened { store, set_aside })
+        let epoch = schema::meta(&file.connection, "epoch").map_err(failed("read the epoch"))?;
+        let (next, _) = read_streams(&file.connection).map_err(failed("look at the streams"))?;
+        let is_ours = epoch == Some(self.epoch.as_u64());
+        if !is_ours || (0..next.len()).any(|at| next[at] < self.next[at]) {
+            return Err(StoreError::Gone { path });
+        }
+        self.file = Some(file);
+        self.write(ACTION, |writing| {
+            for (stream, next) in StreamId::ALL.into_iter().zip(writing.next) {
+                let range = [key(stream, next), keys(stream).1];
+                let sql = "DELETE FROM outbox WHERE key BETWEEN ?1 AND ?2";
+                writing.connection.execute(sql, range).map_err(failed(ACTION))?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn file(&mut self) -> Result<&mut BufferFile, StoreError> {
+        self.file.as_mut().ok_or_else(|| StoreError::Gone { path: self.settings.path.clone() })
+    }
+
+    fn connection(&self) -> Result<&Connection, StoreError> {
+        let gone = || StoreError::Gone { path: self.settings.path.clone() };
+        self.file.as_ref().map(|file| &file.connection).ok_or_else(gone)
     }
 
     /// The life of this file.
@@ -96,16 +169,32 @@ impl EdgeStore {
         &self.settings
     }
 
+    /// No message becomes larger than this from here on.
+    pub(crate) fn limit_messages(&mut self, bytes_max: usize) {
+        self.settings.message_bytes_max = self.settings.message_bytes_max.min(bytes_max);
+    }
+
+    /// How it uses the disk.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn usage(&mut self) -> Result<Usage, StoreError> {
+        self.file()?.usage().map_err(failed("measure itself"))
+    }
+
     /// The series numbers of a machine's tags, in their order; new tags get new numbers.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn series(&mut self, machine: &MachineId, tags: &[TagId]) -> Result<Vec<SeriesId>, StoreError> {
+    pub fn series(
+        &mut self,
+        machine: &MachineId,
+        tags: &[TagId],
+        now: Timestamp,
+    ) -> Result<Vec<SeriesId>, StoreError> {
         const ACTION: &str = "number the tags";
-        let transaction = self.connection.transaction().map_err(failed(ACTION))?;
-        let numbers = number_tags(&transaction, machine, tags).map_err(failed(ACTION))?;
-        transaction.commit().map_err(failed(ACTION))?;
-        Ok(numbers)
+        self.make_room(ROOM_FOR_ANY, now)?;
+        self.write(ACTION, |writing| number_tags(writing.connection, machine, tags).map_err(failed(ACTION)))
     }
 
     /// Where every alarm stood.
@@ -116,7 +205,7 @@ impl EdgeStore {
         const ACTION: &str = "read the alarms";
         const SQL: &str = "SELECT machine, alarm, occurrence, flags, shelved_until, review_at FROM alarm";
         let rows = self
-            .connection
+            .connection()?
             .prepare_cached(SQL)
             .and_then(|mut statement| statement.query_map([], stored_alarm)?.collect::<Result<Vec<_>, _>>())
             .map_err(failed(ACTION))?;
@@ -126,18 +215,23 @@ impl EdgeStore {
     /// Commits a batch: when this returns, it survives a power cut.
     ///
     /// # Errors
-    /// Nothing was written: the file cannot be written, or the body is no batch.
+    /// Nothing was written: the file cannot be written, or the body is no batch, or larger than
+    /// [`Settings::message_bytes_max`].
     pub fn commit(&mut self, body: &BatchBody, now: Timestamp) -> Result<BatchHeader, StoreError> {
-        self.make_room(now)?;
-        let epoch = self.epoch;
-        let transaction = self.connection.transaction().map_err(failed("begin a commit"))?;
-        let header = append(&transaction, epoch, body, now)?;
-        if let BatchBody::Transitions(transitions) = body {
-            remember_alarms(&transaction, transitions).map_err(failed("remember alarms"))?;
-        }
-        transaction.commit().map_err(failed("commit a batch"))?;
-        self.bytes += header.1;
-        Ok(header.0)
+        let needed = match body {
+            BatchBody::Samples(_) => ROOM_FOR_ANY,
+            // They do not wait for an eviction as long as there is any room at all.
+            BatchBody::Transitions(_) | BatchBody::Records(_) => ROOM_FOR_RECORDS,
+        };
+        self.make_room(needed, now)?;
+        self.write("commit a batch", |writing| {
+            writing.only_appends = true;
+            let header = writing.append(Detail::Full, body, now)?;
+            if let BatchBody::Transitions(transitions) = body {
+                remember_alarms(writing.connection, transitions).map_err(failed("remember alarms"))?;
+            }
+            Ok(header)
+        })
     }
 
     /// What is held of every stream.
@@ -145,162 +239,160 @@ impl EdgeStore {
     /// # Errors
     /// The file cannot be read.
     pub fn ranges(&self) -> Result<[StreamRange; StreamId::ALL.len()], StoreError> {
-        let mut ranges = StreamId::ALL.map(|stream| StreamRange {
-            stream,
-            oldest: Sequence::from_u64(1),
-            next: Sequence::from_u64(1),
+        let mut ranges = StreamId::ALL.map(|stream| {
+            let next = self.next[slot(stream)];
+            StreamRange { stream, oldest: next, next }
         });
         for range in &mut ranges {
-            *range = self.range(range.stream).map_err(failed("look at a stream"))?;
+            let oldest: Option<i64> = self
+                .connection()?
+                .prepare_cached("SELECT min(key) FROM outbox WHERE key BETWEEN ?1 AND ?2")
+                .and_then(|mut statement| statement.query_row(keys(range.stream), |row| row.get(0)))
+                .map_err(failed("look at a stream"))?;
+            range.oldest = oldest.map_or(range.next, sequence_of);
         }
         Ok(ranges)
     }
 
-    fn range(&self, stream: StreamId) -> rusqlite::Result<StreamRange> {
-        let next: i64 = self
-            .connection
-            .prepare_cached("SELECT next FROM stream WHERE code = ?1")?
-            .query_row([stream.code()], |row| row.get(0))?;
-        let oldest: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT min(sequence) FROM batch WHERE stream = ?1")?
-            .query_row([stream.code()], |row| row.get(0))?;
-        Ok(StreamRange { stream, oldest: sequence(oldest.unwrap_or(next)), next: sequence(next) })
-    }
-
-    /// The batch at or after `from`, if one is held.
+    /// The batch at or after `from`, if one is held. Batches that were damaged in the file are set aside on
+    /// the way, with a gap record.
     ///
     /// # Errors
-    /// The file cannot be read.
-    pub fn read(&self, stream: StreamId, from: Sequence) -> Result<Option<StoredBatch>, StoreError> {
-        const SQL: &str =
-            "SELECT sequence, body FROM batch WHERE stream = ?1 AND sequence >= ?2 ORDER BY sequence LIMIT 1";
-        self.connection
-            .prepare_cached(SQL)
-            .and_then(|mut statement| {
-                statement
-                    .query_row(params![stream.code(), number(from)], |row| {
-                        Ok(StoredBatch { stream, sequence: sequence(row.get(0)?), message: row.get(1)? })
-                    })
-                    .optional()
-            })
-            .map_err(failed("read a batch"))
+    /// The file cannot be read, or a damaged batch not be set aside.
+    pub fn read(
+        &mut self,
+        stream: StreamId,
+        from: Sequence,
+        now: Timestamp,
+    ) -> Result<Option<StoredBatch>, StoreError> {
+        loop {
+            let Some(batch) = read_row(self.connection()?, stream, from).map_err(failed("read a batch"))?
+            else {
+                return Ok(None);
+            };
+            if self.is_sound(&batch) {
+                return Ok(Some(batch));
+            }
+            self.set_aside(stream, batch.sequence, LossReason::Damaged, now)?;
+        }
+    }
+
+    /// Whether a message is the batch it is kept as.
+    fn is_sound(&self, batch: &StoredBatch) -> bool {
+        BatchHeader::read(&batch.message).is_ok_and(|header| {
+            (header.epoch, header.stream, header.sequence) == (self.epoch, batch.stream, batch.sequence)
+        })
+    }
+
+    /// Takes a batch that cannot be delivered out of its stream, keeps it aside, and records the gap.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_aside(
+        &mut self,
+        stream: StreamId,
+        sequence: Sequence,
+        reason: LossReason,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const ACTION: &str = "set a batch aside";
+        self.make_room(ROOM_FOR_ANY, now)?;
+        self.write(ACTION, |writing| {
+            let moved = move_aside(writing.connection, key(stream, sequence), reason);
+            let Some(samples) = moved.map_err(failed(ACTION))? else { return Ok(()) };
+            let gap = Gap { stream, first: sequence, last: sequence, samples, reason, at: now };
+            writing.record(vec![DiagnosticRecord::Gap(gap)], now)
+        })?;
+        self.set_aside += 1;
+        Ok(())
     }
 
     /// Notes the backend's watermark. It may move back, when the backend was restored.
+    pub fn acknowledge(&mut self, stream: StreamId, through: Sequence) {
+        self.acked[slot(stream)] = through;
+    }
+
+    pub(crate) fn acked(&self, stream: StreamId) -> Sequence {
+        self.acked[slot(stream)]
+    }
+
+    /// Writes what only memory holds: the watermarks.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn acknowledge(&mut self, stream: StreamId, through: Sequence) -> Result<(), StoreError> {
-        self.connection
-            .prepare_cached("UPDATE stream SET acked = ?2 WHERE code = ?1 AND acked <> ?2")
-            .and_then(|mut statement| statement.execute(params![stream.code(), number(through)]))
-            .map_err(failed("note an acknowledgement"))?;
-        Ok(())
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        self.write("note acknowledgements", |_| Ok(()))
     }
 
-    /// Frees acknowledged batches that are older than the replay window. Returns how many were freed;
-    /// at most one chunk a call.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn free_replayed(&mut self, now: Timestamp) -> Result<usize, StoreError> {
-        let before = now.minus(self.settings.replay_window);
-        self.free("b.committed_at < ?1", before.micros())
-    }
-
-    /// Bytes of the stored batches.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn free(&mut self, condition: &str, argument: i64) -> Result<usize, StoreError> {
-        let sql = format!(
-            "DELETE FROM batch WHERE (stream, sequence) IN (
-                SELECT b.stream, b.sequence FROM batch b JOIN stream s ON s.code = b.stream
-                WHERE b.sequence <= s.acked AND {condition}
-                ORDER BY b.committed_at LIMIT {FREE_CHUNK})
-             RETURNING length(body)"
-        );
-        let freed: Vec<i64> = self
-            .connection
-            .prepare_cached(&sql)
-            .and_then(|mut statement| statement.query_map([argument], |row| row.get(0))?.collect())
-            .map_err(failed("free batches"))?;
-        self.bytes = self.bytes.saturating_sub(freed.iter().map(|n| u64::try_from(*n).unwrap_or(0)).sum());
-        Ok(freed.len())
-    }
-
-    /// Brings the buffer below its bound: acknowledged batches first, then the oldest telemetry.
-    fn make_room(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        while self.bytes > self.settings.bytes_max {
-            if self.free("?1 = 0", 0)? == 0 && !self.evict(now)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives up the oldest telemetry and records the gap, in one transaction.
-    fn evict(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        const ACTION: &str = "evict batches";
-        const SQL: &str = "DELETE FROM batch WHERE stream = ?1 AND sequence IN (
-                SELECT sequence FROM batch WHERE stream = ?1 ORDER BY sequence LIMIT 16)
-            RETURNING sequence, count, length(body)";
-        let epoch = self.epoch;
-        let transaction = self.connection.transaction().map_err(failed(ACTION))?;
-        let gone: Vec<(i64, i64, i64)> = transaction
-            .prepare_cached(SQL)
-            .and_then(|mut statement| {
-                statement
-                    .query_map([StreamId::Telemetry.code()], |row| {
-                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                    })?
-                    .collect()
-            })
-            .map_err(failed(ACTION))?;
-        let sequences = || gone.iter().map(|(s, _, _)| *s);
-        let (Some(first), Some(last)) = (sequences().min(), sequences().max()) else { return Ok(false) };
-        let gap = DiagnosticRecord::Gap(Gap {
-            stream: StreamId::Telemetry,
-            first: sequence(first),
-            last: sequence(last),
-            samples: gone.iter().map(|(_, n, _)| u64::try_from(*n).unwrap_or(0)).sum(),
-            reason: LossReason::BufferFull,
-            at: now,
+    /// Leaves out numbers after commits may have been lost, and says so.
+    pub(crate) fn skip_numbers(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        const ACTION: &str = "skip numbers after damage";
+        let gaps = StreamId::ALL.into_iter().map(|stream| {
+            let first = self.next[slot(stream)];
+            let last = Sequence::from_u64(first.as_u64() + NUMBERS_SKIPPED - 1);
+            damaged(stream, first, last, now)
         });
-        let (_, added) = append(&transaction, epoch, &BatchBody::Records(vec![gap]), now)?;
-        transaction.commit().map_err(failed(ACTION))?;
-        let freed: u64 = gone.iter().map(|(_, _, n)| u64::try_from(*n).unwrap_or(0)).sum();
-        self.bytes = (self.bytes + added).saturating_sub(freed);
-        Ok(true)
+        let gaps: Vec<_> = gaps.collect();
+        self.write(ACTION, |writing| {
+            writing.skip(NUMBERS_SKIPPED).map_err(failed(ACTION))?;
+            writing.record(gaps, now)
+        })
+    }
+
+    /// Says that samples may be lost of which nothing is known.
+    pub(crate) fn record_unknown_loss(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let dropped = Dropped { samples: 0, reason: LossReason::Damaged, from: now, to: now };
+        self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped)]), now).map(|_| ())
+    }
+
+    /// Runs one transaction. Only when it is committed do its numbers count.
+    pub(crate) fn write<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut Writing<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (epoch, next, acked, unnoted) = (self.epoch, self.next, self.acked, self.unnoted);
+        let message_bytes_max = self.settings.message_bytes_max;
+        let transaction = self.file()?.connection.transaction().map_err(failed(action))?;
+        let mut writing =
+            Writing { connection: &transaction, epoch, next, message_bytes_max, only_appends: false };
+        let done = work(&mut writing)?;
+        let next = writing.next;
+        let unnoted = if writing.only_appends { unnoted + 1 } else { UNNOTED_MAX };
+        if unnoted >= UNNOTED_MAX {
+            write_streams(&transaction, next, acked).map_err(failed(action))?;
+        }
+        transaction.commit().map_err(failed(action))?;
+        self.unnoted = unnoted % UNNOTED_MAX;
+        self.next = next;
+        Ok(done)
     }
 }
 
-/// Appends a batch within a transaction; also says how many bytes it added.
-fn append(
-    transaction: &Transaction<'_>,
-    epoch: Epoch,
-    body: &BatchBody,
-    now: Timestamp,
-) -> Result<(BatchHeader, u64), StoreError> {
-    let stream = body.stream();
-    let next: i64 = transaction
-        .prepare_cached("UPDATE stream SET next = next + 1 WHERE code = ?1 RETURNING next - 1")
-        .and_then(|mut statement| statement.query_row([stream.code()], |row| row.get(0)))
-        .map_err(failed("take a sequence"))?;
-    let message = Batch::encode(epoch, sequence(next), now, body)?;
-    let header = BatchHeader::read(&message)?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO batch (stream, sequence, committed_at, count, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )
-        .and_then(|mut statement| {
-            statement.execute(params![stream.code(), next, now.micros(), header.count, message])
+fn read_row(
+    connection: &Connection,
+    stream: StreamId,
+    from: Sequence,
+) -> rusqlite::Result<Option<StoredBatch>> {
+    let sql = "SELECT key, message FROM outbox WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT 1";
+    connection
+        .prepare_cached(sql)?
+        .query_row([key(stream, from), keys(stream).1], |row| {
+            Ok(StoredBatch { stream, sequence: sequence_of(row.get(0)?), message: row.get(1)? })
         })
-        .map_err(failed("insert a batch"))?;
-    Ok((header, u64::try_from(message.len()).unwrap_or(u64::MAX)))
+        .optional()
+}
+
+/// Moves a row; says how many entries it had, or `None` if it is not there.
+fn move_aside(connection: &Connection, key: i64, reason: LossReason) -> rusqlite::Result<Option<u64>> {
+    let keep = "INSERT OR REPLACE INTO aside SELECT key, ?2, message FROM outbox WHERE key = ?1";
+    connection.execute(keep, params![key, reason.name()])?;
+    let bound = "DELETE FROM aside WHERE key IN (SELECT key FROM aside ORDER BY key DESC LIMIT -1 OFFSET ?1)";
+    connection.execute(bound, [ASIDE_MAX])?;
+    let count: Option<i64> = connection
+        .query_row("DELETE FROM outbox WHERE key = ?1 RETURNING count", [key], |row| row.get(0))
+        .optional()?;
+    Ok(count.map(|count| u64::try_from(count).unwrap_or(0)))
 }
 
 fn remember_alarms(
@@ -354,19 +446,6 @@ fn number_tags(
             select.query_row([machine.as_str(), tag.as_str()], |row| row.get(0)).map(SeriesId)
         })
         .collect()
-}
-
-fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-    move |source| StoreError::Sqlite { action, source }
-}
-
-/// SQLite numbers are signed; sequences stay far below 2^63.
-fn sequence(number: i64) -> Sequence {
-    Sequence::from_u64(u64::try_from(number).unwrap_or(0))
-}
-
-fn number(sequence: Sequence) -> i64 {
-    i64::try_from(sequence.as_u64()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

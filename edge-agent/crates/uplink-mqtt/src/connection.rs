@@ -1,12 +1,13 @@
 //! One connection, from dial to end.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use delivery::{AckOutcome, Delivery, Outbox, OutboxError, Settings, TimeoutOutcome};
 use protocol::{Channel, CumulativeAck, Hello, StreamId, Topic};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, Publish};
 use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use service_kit::{Backoff, Clock};
@@ -26,11 +27,14 @@ const WATCHDOG: Duration = Duration::from_secs(38);
 const CONNECT_SECONDS: u64 = 10;
 
 /// Batches of one stream under way; with three streams it stays below the endpoint's receive maximum.
-const WINDOW: u64 = 4;
+const WINDOW: usize = 4;
 
 /// Messages the MQTT client may have unacknowledged: all windows, hello, catalogue, and two results of
 /// commands; what the endpoint allows.
 const IN_FLIGHT_MAX: u16 = 16;
+
+/// What a packet takes beside its message: header, topic (at most 149 bytes) and properties.
+const PACKET_OVERHEAD: usize = 256;
 
 const LIVE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -89,6 +93,8 @@ pub(crate) struct Connection<'a> {
     counters: &'a UplinkCounters,
     stop: &'a CancellationToken,
     acks: AckSlots,
+    /// The largest batch that the other end takes, as it said when the connection was made.
+    message_bytes_max: AtomicUsize,
     /// The backend knows who speaks: hello and catalogue are on their way.
     introduced: Notify,
 }
@@ -100,7 +106,15 @@ impl<'a> Connection<'a> {
         counters: &'a UplinkCounters,
         stop: &'a CancellationToken,
     ) -> Self {
-        Self { settings, clock, counters, stop, acks: AckSlots::default(), introduced: Notify::new() }
+        Self {
+            settings,
+            clock,
+            counters,
+            stop,
+            acks: AckSlots::default(),
+            introduced: Notify::new(),
+            message_bytes_max: AtomicUsize::new(usize::MAX),
+        }
     }
 
     /// Serves one connection to its end.
@@ -143,12 +157,21 @@ impl<'a> Connection<'a> {
                 Err(_) => return UplinkError::Silent,
                 Ok(Err(error)) => return self.explain(&error),
                 Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => self.receive(&publish, urgent),
+                Ok(Ok(Event::Incoming(Packet::ConnAck(answer)))) => self.note_limits(&answer),
                 Ok(Ok(Event::Incoming(Packet::Disconnect(packet)))) => {
                     return UplinkError::Closed(format!("{:?}", packet.reason_code));
                 }
                 Ok(Ok(Event::Incoming(_) | Event::Outgoing(_))) => {}
             }
         }
+    }
+
+    fn note_limits(&self, answer: &ConnAck) {
+        let packet_bytes_max = answer.properties.as_ref().and_then(|p| p.max_packet_size);
+        let message_bytes_max = packet_bytes_max
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .map_or(usize::MAX, |bytes| bytes.saturating_sub(PACKET_OVERHEAD));
+        self.message_bytes_max.store(message_bytes_max, Ordering::Relaxed);
     }
 
     fn explain(&self, error: &ConnectionError) -> UplinkError {
@@ -207,7 +230,7 @@ impl<'a> Connection<'a> {
         backoff: &mut Backoff,
     ) -> Result<End, UplinkError> {
         let held = outbox.held();
-        let settings = Settings { window: WINDOW, stall: STALL };
+        let settings = Settings { window: WINDOW, stall: STALL, ..Settings::default() };
         let mut delivery = Delivery::new(settings, outbox.epoch(), held);
         for channel in [Channel::Ack, Channel::Command] {
             client.subscribe(self.topic(channel), QoS::AtLeastOnce).await.map_err(Box::new)?;
@@ -290,12 +313,19 @@ impl<'a> Connection<'a> {
         delivery: &mut Delivery,
         outbox: &dyn Outbox,
     ) -> Result<bool, UplinkError> {
-        let Some((stream, sequence)) = delivery.next_to_send() else { return Ok(false) };
+        let Some((stream, sequence)) = delivery.next_to_send(self.clock.now()) else { return Ok(false) };
         let Some(batch) = outbox.read(stream, sequence).await? else { return Ok(false) };
-        self.counters.count_sent(batch.message.len());
-        let sequence = batch.sequence;
+        let (sequence, size) = (batch.sequence, batch.message.len());
+        let size_max = self.message_bytes_max.load(Ordering::Relaxed);
+        if size > size_max {
+            outbox.refuse(stream, sequence, size_max);
+            delivery.handle_refused(stream, sequence);
+            return Ok(true);
+        }
+        self.counters.count_sent(size);
         self.publish(client, Channel::Stream(stream), QoS::AtLeastOnce, batch.message).await?;
-        delivery.handle_sent(stream, sequence, self.clock.now());
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        delivery.handle_sent(stream, sequence, size, self.clock.now());
         Ok(true)
     }
 

@@ -143,7 +143,9 @@ async fn samples_too_large_for_one_message_are_committed_in_parts() {
 fn a_stalled_store_keeps_the_newest_samples_and_counts_the_rest() {
     let inbox = SampleInbox::new();
     inbox.push_samples((0..SAMPLES_MAX as i64 + 7).map(|n| sample(Value::Int(n))));
-    let (count, first, dropped) = inbox.wait(Duration::ZERO, 1, Duration::ZERO, |waiting| {
+    let pace =
+        Pace { commit_interval: Duration::ZERO, commit_samples: 1, idle: Duration::ZERO, held_until: None };
+    let (count, first, dropped) = inbox.wait(&pace, |waiting| {
         let first = waiting.samples.front().and_then(|(_, s)| s.value.clone());
         (waiting.samples.len(), first, waiting.dropped.clone())
     });

@@ -1,0 +1,181 @@
+//! What an hour of a plant costs the flash of a gateway: bytes written to the disk, log and checkpoints included,
+//! bytes held, and time, a sample. 15 machines with 20 tags at 1 Hz, a commit every 5 s (1,500 samples), acknowledged
+//! ten batches later.
+//!
+//! The bytes are the kernel's (`write_bytes` of `/proc/self/io`), so the buffer must lie on a disk, not in memory:
+//! it is made in the folder that `EDGE_STORE_BENCH_FOLDER` names, else in the working directory. The bench fails
+//! if a bound of `BOUNDS` is exceeded. For comparison the same samples are also written as JSON lines with a flush
+//! every second, which is what a log-file buffer does.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use edge_store::{EdgeStore, Settings};
+use plant_model::{Quality, Sample, Timestamp, Value};
+use protocol::{BatchBody, Sequence, SeriesId, SeriesSamples, StreamId};
+
+const MACHINES: u32 = 15;
+const TAGS: u32 = 20;
+const COMMIT_SECONDS: u32 = 5;
+const HOUR: u32 = 3_600;
+const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
+
+/// Bytes a sample: written to the disk, held in the file, in the message.
+const BOUNDS: [f64; 3] = [12.0, 3.0, 2.5];
+
+/// A plant whose values move as those of the demo do: scaled registers with noise, floats, counters, states.
+struct Plant {
+    random: u64,
+    levels: Vec<f64>,
+}
+
+impl Plant {
+    fn new() -> Self {
+        let levels = (0..MACHINES * TAGS).map(|n| 20.0 + f64::from(n % 37)).collect();
+        Self { random: 0x9E37_79B9_7F4A_7C15, levels }
+    }
+
+    fn uniform(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        f64::from(u32::try_from(self.random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+    }
+
+    fn value(&mut self, machine: u32, tag: u32, second: u32) -> Value {
+        let noise = self.uniform() - 0.5;
+        let level = &mut self.levels[usize::try_from(machine * TAGS + tag).unwrap_or(0)];
+        *level += noise;
+        let level = *level;
+        let wave = (f64::from(second + machine * 7) / 60.0).sin();
+        match tag {
+            0..=4 => Value::Float((level * 10.0).round() / 10.0),
+            5..=8 => Value::Float((level * 100.0 + wave * 50.0 + noise * 300.0).round() / 100.0),
+            9 | 10 => Value::Float(f64::from((level + wave + noise) as f32)),
+            11 | 12 => Value::Float(level + wave * noise),
+            13 => Value::Float(f64::from(second / 7) / 100.0),
+            14 => Value::Int(second.into()),
+            15 | 16 => Value::Int((second / 240 % 4).into()),
+            17 | 18 => Value::Bool((second / 90).is_multiple_of(3)),
+            _ => Value::Float(65.0),
+        }
+    }
+
+    /// All samples of one group commit.
+    fn group(&mut self, from: u32) -> BatchBody {
+        let mut blocks: Vec<SeriesSamples> = (0..MACHINES * TAGS)
+            .map(|n| SeriesSamples { series: SeriesId(n + 1), samples: Vec::new() })
+            .collect();
+        for second in from..from + COMMIT_SECONDS {
+            for machine in 0..MACHINES {
+                let jitter =
+                    Duration::from_millis((u64::from(machine) * 61 + u64::from(second) * 3 % 5) % 1_000);
+                let at = START.plus(Duration::from_secs(second.into())).plus(jitter);
+                for tag in 0..TAGS {
+                    let value = Some(self.value(machine, tag, second));
+                    let sample = Sample {
+                        value,
+                        quality: Quality::GOOD,
+                        source_timestamp: None,
+                        gateway_timestamp: at,
+                    };
+                    blocks[usize::try_from(machine * TAGS + tag).unwrap_or(0)].samples.push(sample);
+                }
+            }
+        }
+        BatchBody::Samples(blocks)
+    }
+}
+
+/// Bytes that this process made the kernel write.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("Linux counts them");
+    let line = io.lines().find_map(|l| l.strip_prefix("write_bytes: ")).expect("a count");
+    line.parse().expect("a number")
+}
+
+struct Outcome {
+    written: f64,
+    held: f64,
+    sent: f64,
+    commit: Duration,
+}
+
+fn buffer(folder: &Path, groups: &[BatchBody]) -> Outcome {
+    let mut store =
+        EdgeStore::open(Settings { bytes_max: 64 << 20, ..Settings::new(folder.join("buffer.db")) }, START)
+            .expect("opens")
+            .store;
+    while store.grow().expect("grows") {}
+    let samples: usize = groups.iter().map(BatchBody::count).sum();
+    let (before, empty) = (written(), store.usage().expect("measures").held_bytes);
+    let began = Instant::now();
+    let mut last = Sequence::ZERO;
+    for (n, body) in (0_u64..).zip(groups) {
+        let now = START.plus(Duration::from_secs(n * u64::from(COMMIT_SECONDS)));
+        last = store.commit(body, now).expect("commits").sequence;
+        store.acknowledge(StreamId::Telemetry, Sequence::from_u64(last.as_u64().saturating_sub(10)));
+    }
+    let commit = began.elapsed() / u32::try_from(groups.len()).unwrap_or(1);
+    let (after, full) = (written(), store.usage().expect("measures").held_bytes);
+    let mut sent = 0;
+    for n in 1..=last.as_u64() {
+        let batch =
+            store.read(StreamId::Telemetry, Sequence::from_u64(n), START).expect("reads").expect("held");
+        sent += batch.message.len();
+    }
+    let per_sample = |bytes: u64| bytes as f64 / samples as f64;
+    Outcome {
+        written: per_sample(after - before),
+        held: per_sample(full - empty),
+        sent: per_sample(u64::try_from(sent).unwrap_or(0)),
+        commit,
+    }
+}
+
+/// A line a sample, flushed every second.
+fn lines(folder: &Path, groups: &[BatchBody]) -> f64 {
+    let mut file = File::create(folder.join("lines.json")).expect("creates");
+    let before = written();
+    let mut samples = 0;
+    for body in groups.iter().take(60) {
+        let BatchBody::Samples(blocks) = body else { continue };
+        for second in 0..COMMIT_SECONDS as usize {
+            let mut text = String::new();
+            for block in blocks {
+                let sample = &block.samples[second];
+                samples += 1;
+                let value = sample.value.as_ref().map(ToString::to_string).unwrap_or_default();
+                let at = sample.gateway_timestamp.millis();
+                writeln!(text, "{{\"id\":{},\"ts\":{at},\"v\":{value},\"q\":0}}", block.series.0)
+                    .expect("text");
+            }
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).expect("writes");
+        }
+    }
+    (written() - before) as f64 / f64::from(samples)
+}
+
+#[expect(clippy::print_stdout, reason = "a bench reports")]
+fn main() {
+    let folder = std::env::var_os("EDGE_STORE_BENCH_FOLDER").map_or_else(|| ".".into(), PathBuf::from);
+    let folder = tempfile::tempdir_in(folder).expect("a folder on a disk");
+    let mut plant = Plant::new();
+    let groups: Vec<BatchBody> =
+        (0..HOUR).step_by(COMMIT_SECONDS as usize).map(|second| plant.group(second)).collect();
+    let ours = buffer(folder.path(), &groups);
+    let lines = lines(folder.path(), &groups);
+    println!(
+        "bytes a sample: {:.2} written, {:.2} held, {:.2} in the message",
+        ours.written, ours.held, ours.sent
+    );
+    println!("bytes a sample written as JSON lines: {lines:.1}, {:.1} times as many", lines / ours.written);
+    println!("a commit of 1,500 samples: {:.2} ms", ours.commit.as_secs_f64() * 1_000.0);
+    assert!(ours.written > 0.0, "the folder is in memory; set EDGE_STORE_BENCH_FOLDER to one on a disk");
+    for (value, bound) in [ours.written, ours.held, ours.sent].into_iter().zip(BOUNDS) {
+        assert!(value <= bound, "{value:.2} bytes a sample; at most {bound} are allowed");
+    }
+}

@@ -1,0 +1,80 @@
+//! What the uplink sees of the buffer: requests to the writer thread, and what is held.
+
+use protocol::{Sequence, StreamId, StreamRange};
+use tokio::sync::{oneshot, watch};
+
+use crate::inbox::SampleInbox;
+use crate::{StoreError, StoredBatch};
+
+/// What the uplink asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Read {
+        stream: StreamId,
+        from: Sequence,
+        reply: oneshot::Sender<Result<Option<StoredBatch>, StoreError>>,
+    },
+    Acknowledge {
+        stream: StreamId,
+        through: Sequence,
+    },
+    /// A batch is larger than the broker takes.
+    Divide {
+        stream: StreamId,
+        sequence: Sequence,
+        bytes_max: usize,
+    },
+    /// Commit what waits, whatever the interval says.
+    Flush {
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+}
+
+/// The uplink's view of the buffer.
+#[derive(Debug, Clone)]
+pub struct StoreClient {
+    pub(crate) inbox: SampleInbox,
+    pub(crate) ranges: watch::Receiver<[StreamRange; StreamId::ALL.len()]>,
+}
+
+impl StoreClient {
+    /// What is held of every stream; changes after each commit.
+    #[must_use]
+    pub fn ranges(&self) -> watch::Receiver<[StreamRange; StreamId::ALL.len()]> {
+        self.ranges.clone()
+    }
+
+    /// The batch at or after `from`, if one is held.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the recorder has stopped.
+    pub async fn read(&self, stream: StreamId, from: Sequence) -> Result<Option<StoredBatch>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.push_request(Request::Read { stream, from, reply }) {
+            return Err(StoreError::Closed);
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Commits the samples that wait, whatever the interval says.
+    ///
+    /// # Errors
+    /// They cannot be committed now, or the recorder has stopped.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.push_request(Request::Flush { reply }) {
+            return Err(StoreError::Closed);
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Replaces a batch that the broker does not take by smaller ones.
+    pub fn divide(&self, stream: StreamId, sequence: Sequence, bytes_max: usize) {
+        self.inbox.push_request(Request::Divide { stream, sequence, bytes_max });
+    }
+
+    /// Notes the backend's watermark. Losing this note costs a resend, not data.
+    pub fn acknowledge(&self, stream: StreamId, through: Sequence) {
+        self.inbox.push_request(Request::Acknowledge { stream, through });
+    }
+}
