@@ -288,6 +288,12 @@ pub(crate) const ROOM_FOR_ANY: u64 = MESSAGE_BYTES_MAX as u64 + (64 << 10);
 /// What a few alarms or records need.
 pub(crate) const ROOM_FOR_RECORDS: u64 = 128 << 10;
 
+/// So many are a few, at about 3 KiB each with their longest texts.
+pub(crate) const FEW: usize = 32;
+
+/// What an alarm's row may take, with both ids at their longest and its share of the tree.
+pub(crate) const ALARM_ROW_BYTES: u64 = 512;
+
 pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -9,7 +9,9 @@ use protocol::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::file::{BufferFile, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, failed, set_aside};
+use crate::file::{
+    ALARM_ROW_BYTES, BufferFile, FEW, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, failed, set_aside,
+};
 use crate::salvage::{self, Salvaged};
 use crate::schema::{key, keys, sequence_of};
 use crate::writing::{NUMBERS_SKIPPED, PerStream, Writing, damaged, read_streams, slot, write_streams};
@@ -218,12 +220,7 @@ impl EdgeStore {
     /// Nothing was written: the file cannot be written, or the body is no batch, or larger than
     /// [`Settings::message_bytes_max`].
     pub fn commit(&mut self, body: &BatchBody, now: Timestamp) -> Result<BatchHeader, StoreError> {
-        let needed = match body {
-            BatchBody::Samples(_) => ROOM_FOR_ANY,
-            // They do not wait for an eviction as long as there is any room at all.
-            BatchBody::Transitions(_) | BatchBody::Records(_) => ROOM_FOR_RECORDS,
-        };
-        self.make_room(needed, now)?;
+        self.make_room(room_for(body), now)?;
         self.write("commit a batch", |writing| {
             writing.only_appends = true;
             let header = writing.append(Detail::Full, body, now)?;
@@ -446,6 +443,17 @@ fn number_tags(
             select.query_row([machine.as_str(), tag.as_str()], |row| row.get(0)).map(SeriesId)
         })
         .collect()
+}
+
+/// What a commit of `body` may take. A few alarms do not wait for an eviction as long as there is any room at
+/// all; a flood of them may fill a message, and each of its alarms a row of its own.
+fn room_for(body: &BatchBody) -> u64 {
+    match body {
+        BatchBody::Transitions(few) if few.len() <= FEW => ROOM_FOR_RECORDS,
+        BatchBody::Records(few) if few.len() <= FEW => ROOM_FOR_RECORDS,
+        BatchBody::Transitions(many) => ROOM_FOR_ANY + many.len() as u64 * ALARM_ROW_BYTES,
+        BatchBody::Samples(_) | BatchBody::Records(_) => ROOM_FOR_ANY,
+    }
 }
 
 #[cfg(test)]

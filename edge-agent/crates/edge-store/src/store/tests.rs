@@ -212,6 +212,31 @@ fn a8_alarms_go_last_and_a_buffer_of_nothing_but_alarms_still_takes_new_ones() {
 }
 
 #[test]
+fn a_flood_of_alarms_finds_room_in_a_full_buffer() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut store = open(&Settings { bytes_max: 0, ..settings(&folder) });
+    overfill(&mut store, 300, plant);
+    for flood in 0..3 {
+        let BatchBody::Transitions(one) = transition(1, AlarmState::Unacknowledged) else {
+            panic!("transitions")
+        };
+        let step = |n: u64| AlarmTransition {
+            alarm: AlarmId::new(&format!("a-{flood}-{n}")).expect("valid"),
+            message: (0..120).map(|k| format!("{:08x}", scramble(flood * 99_991 + n * 127 + k))).collect(),
+            ..one[0].clone()
+        };
+        let body = BatchBody::Transitions((0..1_500).map(step).collect());
+        let message = store.commit(&body, NOW).expect("commits");
+        assert_eq!(message.count, 1_500);
+    }
+    let held = all(&mut store, StreamId::Alarm);
+    assert_eq!(held.last().map(|batch| batch.header.count), Some(1_500), "the newest is held");
+    let given_up = gaps(&mut store).into_iter().filter(|gap| gap.stream == StreamId::Alarm);
+    let lost: u64 = given_up.map(|gap| gap.last.as_u64() + 1 - gap.first.as_u64()).sum();
+    assert_eq!(held.len() as u64 + lost, 4, "what gave way for it is told");
+}
+
+#[test]
 fn room_is_first_made_with_acknowledged_batches() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let mut store = open(&Settings { bytes_max: 0, ..settings(&folder) });
