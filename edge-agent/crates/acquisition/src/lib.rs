@@ -25,6 +25,7 @@ mod report;
 mod round_trip;
 mod schedule;
 mod unit_plan;
+mod write;
 
 pub use bus::{Bus, Enquiry, Reply, Turn, Verdict};
 pub use connection::{
@@ -49,3 +50,4 @@ pub use reading::{LinkState, MachineSink, Reading, TagIndex};
 pub use report::{Instants, Report};
 pub use schedule::{Schedule, stagger};
 pub use unit_plan::{Purpose, Tally};
+pub use write::WriteOutcome;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use acquisition::{
     AfterRead, Bus, Enquiry, Instants, ModbusAddress, PollBlock, Purpose, Refusal, Reply, Turn, Verdict,
+    WriteOutcome,
 };
 use plant_model::{Monotonic, Timestamp};
 use service_kit::{Backoff, Clock};
@@ -15,7 +16,7 @@ use tracing::info;
 use crate::client::Client;
 use crate::error::ModbusError;
 use crate::unit::{Station, Unit};
-use crate::write::{Order, Prepared, WriteOutcome, WriteQueue, WriteRequest};
+use crate::write::{Order, Prepared, WriteQueue, WriteRequest};
 
 /// The waits between two attempts to connect.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -219,13 +220,11 @@ impl Driver {
         }
         let (result, broken) = match self.write_and_read_back(client, &request).await {
             Ok(result) => (result, None),
-            Err(Unwritten::Refused(reason)) => (WriteOutcome::Refused { reason }, None),
+            Err(Unwritten::Refused(reason)) => (WriteOutcome::refused(reason), None),
             Err(Unwritten::Unknown(error @ ModbusError::Timeout { .. })) => {
-                (WriteOutcome::Unknown { reason: error.to_string() }, None)
+                (WriteOutcome::unknown(error.to_string()), None)
             }
-            Err(Unwritten::Unknown(error)) => {
-                (WriteOutcome::Unknown { reason: error.to_string() }, Some(error))
-            }
+            Err(Unwritten::Unknown(error)) => (WriteOutcome::unknown(error.to_string()), Some(error)),
         };
         info!(machine.id = %request.machine, tag = request.tag.0, value = %request.value, outcome = ?result, "a write");
         // Whoever asked may be gone.

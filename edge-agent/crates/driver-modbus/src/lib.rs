@@ -28,8 +28,9 @@ mod write;
 use service_kit::Clock;
 use tokio_util::sync::CancellationToken;
 
+pub use acquisition::WriteOutcome;
 pub use unit::Unit;
-pub use write::{WriteOutcome, WriteQueue, WriteRequest, Writer, write_queue};
+pub use write::{WriteQueue, WriteRequest, Writer, write_queue};
 
 /// Reads the machines behind one address until `shutdown` is cancelled; `units` all have that address.
 /// A poll that was begun is finished first, which takes no longer than the time-out of one request.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acquisition::{PollBlock, RegisterTable, TagIndex};
+use acquisition::{PollBlock, RegisterTable, TagIndex, WriteOutcome};
 use plant_model::{MachineId, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -30,28 +30,6 @@ pub struct WriteRequest {
     pub value: Value,
 }
 
-/// What became of a write.
-#[derive(Debug, Clone, PartialEq)]
-pub enum WriteOutcome {
-    /// The machine took it and reads the same.
-    Written,
-    /// The machine took it and reads something else.
-    Differs {
-        /// What it reads; `None` if that is no value.
-        read_back: Option<Value>,
-    },
-    /// Nothing was written.
-    Refused {
-        /// Why.
-        reason: String,
-    },
-    /// It was sent, and what became of it is not known.
-    Unknown {
-        /// Why.
-        reason: String,
-    },
-}
-
 pub(crate) struct Order {
     pub(crate) request: WriteRequest,
     pub(crate) outcome: oneshot::Sender<WriteOutcome>,
@@ -75,22 +53,23 @@ pub fn write_queue() -> (Writer, WriteQueue) {
 impl Writer {
     /// Has a value written and read back; answers within 5 seconds.
     pub async fn write(&self, request: WriteRequest) -> WriteOutcome {
-        let refused = |reason: &str| WriteOutcome::Refused { reason: reason.to_owned() };
         let (outcome, mut answer) = oneshot::channel();
         if let Err(error) = self.0.try_send(Order { request, outcome }) {
             return match error {
-                mpsc::error::TrySendError::Full(_) => refused("too many writes are waiting; try again later"),
-                mpsc::error::TrySendError::Closed(_) => refused("the driver has ended"),
+                mpsc::error::TrySendError::Full(_) => {
+                    WriteOutcome::refused("too many writes are waiting; try again later")
+                }
+                mpsc::error::TrySendError::Closed(_) => WriteOutcome::refused("the driver has ended"),
             };
         }
         match timeout(WRITE_LIMIT, &mut answer).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => refused("the driver ended before it was sent"),
+            Ok(Err(_)) => WriteOutcome::refused("the driver ended before it was sent"),
             Err(_) => {
                 // From here on the driver drops it, unless it has just begun.
                 answer.close();
                 let reason = "the machine could not be reached in time; read the value before writing again";
-                answer.try_recv().unwrap_or(WriteOutcome::Unknown { reason: reason.to_owned() })
+                answer.try_recv().unwrap_or(WriteOutcome::unknown(reason))
             }
         }
     }

@@ -42,10 +42,11 @@ use service_kit::Clock;
 use tokio_util::sync::CancellationToken;
 
 pub use access::Access;
+pub use acquisition::WriteOutcome;
 pub use doctor::{EndpointReport, ShownCertificate, endpoints};
 pub use identity::Identity;
 pub use probe::{BrowseSummary, BrowsedNode, NodeKind, Probe, ProbeError};
-pub use write::{WriteOutcome, WriteQueue, WriteRequest, Writer, write_queue};
+pub use write::{WriteQueue, WriteRequest, Writer, write_queue};
 
 /// Reads the machine `name` until `shutdown` is cancelled, then closes the session, which takes at
 /// most 300 ms.

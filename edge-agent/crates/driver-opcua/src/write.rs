@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use acquisition::TagIndex;
+use acquisition::{TagIndex, WriteOutcome};
 use opcua::types::{
     AttributeId, DataValue, Identifier, NodeId, NumericRange, ReadValueId, StatusCode, TimestampsToReturn,
     UAString, Variant, WriteValue,
@@ -38,28 +38,6 @@ pub struct WriteRequest {
     pub tag: TagIndex,
     /// What it is to read afterwards.
     pub value: Value,
-}
-
-/// What became of a write.
-#[derive(Debug, Clone, PartialEq)]
-pub enum WriteOutcome {
-    /// The server took it and reads the same.
-    Written,
-    /// The server took it and reads something else.
-    Differs {
-        /// What it reads; `None` if that is no value.
-        read_back: Option<Value>,
-    },
-    /// Nothing was written.
-    Refused {
-        /// Why.
-        reason: String,
-    },
-    /// It was sent, and what became of it is not known.
-    Unknown {
-        /// Why.
-        reason: String,
-    },
 }
 
 /// Hands writes to a driver.
@@ -97,7 +75,7 @@ impl Order {
 
     pub(crate) fn refuse(self, reason: &str) {
         if self.begin() {
-            self.tell(refused(reason));
+            self.tell(WriteOutcome::refused(reason));
         }
     }
 
@@ -119,22 +97,26 @@ impl Writer {
         let order = Order { request, outcome, is_decided: Arc::clone(&is_decided) };
         if let Err(error) = self.0.try_send(order) {
             return match error {
-                mpsc::error::TrySendError::Full(_) => refused("too many writes are waiting; try again later"),
-                mpsc::error::TrySendError::Closed(_) => refused("the driver has ended"),
+                mpsc::error::TrySendError::Full(_) => {
+                    WriteOutcome::refused("too many writes are waiting; try again later")
+                }
+                mpsc::error::TrySendError::Closed(_) => WriteOutcome::refused("the driver has ended"),
             };
         }
         let mut told = timeout(limit, &mut answer).await;
         if told.is_err() {
             if !is_decided.swap(true, Ordering::AcqRel) {
-                return refused("the server could not be reached in time");
+                return WriteOutcome::refused("the server could not be reached in time");
             }
             told = timeout(DONE_LIMIT, &mut answer).await;
         }
         match told {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) if is_decided.load(Ordering::Acquire) => unknown("the driver ended while it was made"),
-            Ok(Err(_)) => refused("the driver ended before it was sent"),
-            Err(_) => unknown("the server did not answer; read the value before writing again"),
+            Ok(Err(_)) if is_decided.load(Ordering::Acquire) => {
+                WriteOutcome::unknown("the driver ended while it was made")
+            }
+            Ok(Err(_)) => WriteOutcome::refused("the driver ended before it was sent"),
+            Err(_) => WriteOutcome::unknown("the server did not answer; read the value before writing again"),
         }
     }
 }
@@ -152,14 +134,6 @@ impl WriteQueue {
     }
 }
 
-fn refused(reason: &str) -> WriteOutcome {
-    WriteOutcome::Refused { reason: reason.to_owned() }
-}
-
-fn unknown(reason: &str) -> WriteOutcome {
-    WriteOutcome::Unknown { reason: reason.to_owned() }
-}
-
 impl Driver {
     /// Makes a write, unless it was given up. An error is one of the session.
     pub(crate) async fn make_write(&mut self, link: &mut Link, order: Order) -> Result<(), OpcUaError> {
@@ -169,8 +143,12 @@ impl Driver {
         let request = order.request.clone();
         let (outcome, ended) = match self.write(link, &request).await {
             Ok(outcome) => (outcome, Ok(())),
-            Err(Interrupted { was_sent: false, error }) => (refused(&error.to_string()), Err(error)),
-            Err(Interrupted { was_sent: true, error }) => (unknown(&error.to_string()), Err(error)),
+            Err(Interrupted { was_sent: false, error }) => {
+                (WriteOutcome::refused(error.to_string()), Err(error))
+            }
+            Err(Interrupted { was_sent: true, error }) => {
+                (WriteOutcome::unknown(error.to_string()), Err(error))
+            }
         };
         info!(machine.id = %self.name, tag = request.tag.0, value = %request.value, ?outcome, "write");
         order.tell(outcome);
@@ -180,20 +158,20 @@ impl Driver {
     async fn write(&mut self, link: &mut Link, request: &WriteRequest) -> Result<WriteOutcome, Interrupted> {
         let connection = Arc::clone(&self.connection);
         let Some(item) = connection.items().get(request.tag.as_usize()) else {
-            return Ok(refused("there is no such tag"));
+            return Ok(WriteOutcome::refused("there is no such tag"));
         };
         let Some(node) = subscription::resolve(&item.node, &self.namespaces) else {
-            return Ok(refused("the server has no such namespace"));
+            return Ok(WriteOutcome::refused("the server has no such namespace"));
         };
         let before = |error| Interrupted { was_sent: false, error };
         let after = |error| Interrupted { was_sent: true, error };
         let held = self.read_typed(link, &node).await.map_err(before)?;
         let written = match encode(&request.value, &held) {
             Ok(written) => written,
-            Err(reason) => return Ok(refused(&reason)),
+            Err(reason) => return Ok(WriteOutcome::refused(&reason)),
         };
         if let Some(reason) = self.send_write(link, &node, written.clone()).await.map_err(after)? {
-            return Ok(refused(&reason));
+            return Ok(WriteOutcome::refused(&reason));
         }
         let read = self.read_values(link, vec![node.into()]).await.map_err(after)?;
         Ok(judge(&written, read.into_iter().next().unwrap_or_default(), item.data_type, self.now()))

@@ -4,10 +4,8 @@ use plant_model::{
     AcknowledgeClass, AlarmCondition, AlarmDefinition, LimitKind, NormalState, Setpoint, TagId, Value,
 };
 
-use crate::tests::Folder;
+use crate::tests::{BARE_AGENT, Folder};
 use crate::{Problem, load};
-
-const AGENT: &str = "version = 1\ntenant = \"acme\"\ngateway = \"gw-1\"\n[buffer]\npath = \"buffer.db\"\n";
 
 const MACHINE: &str = r#"
 version = 1
@@ -38,7 +36,7 @@ node_id = "ns=1;s=recipe"
 
 fn folder(alarm: &str) -> Folder {
     let text = format!("{MACHINE}[[alarms]]\nid = \"a\"\nmessage = \"Look\"\n{alarm}\n");
-    Folder::new(AGENT, &[("press.toml", &text)])
+    Folder::new(BARE_AGENT, &[("press.toml", &text)])
 }
 
 fn good(alarm: &str) -> AlarmDefinition {

@@ -3,10 +3,8 @@
 use alarm_output::{Level, When};
 use plant_model::{AlarmPriority, DataType, Value};
 
-use crate::tests::Folder;
+use crate::tests::{BARE_AGENT, Folder};
 use crate::{OutputTarget, Problem, load};
-
-const AGENT: &str = "version = 1\ntenant = \"acme\"\ngateway = \"gw-1\"\n[buffer]\npath = \"buffer.db\"\n";
 
 const PRESS: &str = r#"
 version = 1
@@ -48,7 +46,7 @@ node_id = "ns=1;s=lamp"
 "#;
 
 fn folder(outputs: &str) -> Folder {
-    Folder::new(&format!("{AGENT}{outputs}"), &[("a.toml", LATHE), ("b.toml", PRESS)])
+    Folder::new(&format!("{BARE_AGENT}{outputs}"), &[("a.toml", LATHE), ("b.toml", PRESS)])
 }
 
 fn problems(outputs: &str) -> Vec<String> {
@@ -172,6 +170,6 @@ fn two_outputs_do_not_fight_for_a_tag_and_a_value_must_fit() {
 fn a_machine_file_that_cannot_be_read_is_the_only_mistake_that_is_told() {
     let text = "[[outputs]]\nid = \"a\"\nwhen = \"active\"\nalarms = [\"hot\"]\ntag = { machine = \"press-1\", tag = \"horn\" }\n";
     let broken = PRESS.replace("kind = \"high\"", "kind = \"hi\"");
-    let errors = Folder::new(&format!("{AGENT}{text}"), &[("b.toml", &broken)]).errors();
+    let errors = Folder::new(&format!("{BARE_AGENT}{text}"), &[("b.toml", &broken)]).errors();
     assert!(errors.iter().all(|p| p.file.ends_with("b.toml")), "{errors:#?}");
 }

@@ -2,6 +2,10 @@ use std::path::PathBuf;
 
 use super::*;
 
+/// No more than an agent needs.
+pub(crate) const BARE_AGENT: &str =
+    "version = 1\ntenant = \"acme\"\ngateway = \"gw-1\"\n[buffer]\npath = \"buffer.db\"\n";
+
 const AGENT: &str = r#"
 version = 1
 tenant = "acme"
