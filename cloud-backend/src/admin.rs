@@ -107,8 +107,8 @@ fn told(tenant: &TenantId, gateway: &GatewayId, out: &Path) -> String {
 fn write_identity(out: &Path, identity: &IssuedIdentity) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let files = [
-        ("ca.crt", &identity.ca_pem, 0o644),
-        ("gateway.crt", &identity.certificate_pem, 0o644),
+        ("ca.crt", &identity.root_pem, 0o644),
+        ("gateway.crt", &identity.certificate.chain_pem, 0o644),
         ("gateway.key", &identity.key_pem, 0o600),
     ];
     if let Some((name, ..)) = files.iter().find(|(name, ..)| out.join(name).exists()) {

@@ -1,173 +1,102 @@
-//! Opening the authority and issuing with it (X.509 v3, RFC 5280).
+//! Opening the authority: the root that is trusted and the issuer that signs (X.509 v3, RFC 5280).
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use plant_model::{GatewayId, TenantId};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
 };
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::Error;
-use crate::files::{PairFiles, PemPair};
+use crate::files::{Found, PairFiles, PemPair};
+use crate::issue::{DAY, cannot_issue, common_name_of, new_key, set_serial, set_validity};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The authority outlives the machines it serves; replacing it means visiting every gateway.
-const AUTHORITY_LIFETIME: Duration = DAY.saturating_mul(3_653);
-/// Server certificates are issued anew at every start, so this bounds one run of the server.
-const SERVER_LIFETIME: Duration = DAY.saturating_mul(397);
-/// Certificates begin a day in the past: the clock of a factory floor box may be slow.
-const BACKDATED: Duration = DAY;
+/// The root outlives the machines it serves; replacing it reaches gateways only while they are connected.
+const ROOT_LIFETIME: Duration = DAY.saturating_mul(7_305);
+/// The issuer is replaced without anybody noticing, as long as the root's key is at hand.
+const ISSUER_LIFETIME: Duration = DAY.saturating_mul(1_826);
+/// With less than this left a new issuer is made at a start: what it signs must not outlive it.
+const ISSUER_RENEWAL: Duration = DAY.saturating_mul(731);
 
 /// The certificate authority of this installation.
 pub struct CertificateAuthority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate_pem: String,
-    certificate: CertificateDer<'static>,
-}
-
-/// A gateway's certificate with its private key.
-#[derive(Clone)]
-pub struct IssuedIdentity {
-    /// The gateway's certificate, PEM.
-    pub certificate_pem: String,
-    /// Its private key, PKCS #8 PEM. Secret.
-    pub key_pem: String,
-    /// The authority's certificate, PEM, by which the gateway knows the server.
-    pub ca_pem: String,
-}
-
-/// The server's certificate chain with its private key.
-#[derive(Clone)]
-pub struct IssuedServer {
-    /// The server's certificate followed by the authority's, PEM.
-    pub chain_pem: String,
-    /// The private key, PKCS #8 PEM. Secret.
-    pub key_pem: String,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
+    pub(crate) issuer_pem: String,
+    pub(crate) issuer_expires_at: SystemTime,
+    pub(crate) root_pem: String,
+    pub(crate) root: CertificateDer<'static>,
 }
 
 impl CertificateAuthority {
     /// Opens the authority kept in `directory`, or makes one if there is none at all.
     ///
     /// # Errors
-    /// The pair of files is incomplete, damaged or of two different authorities, or the directory cannot
-    /// be read or written. Nothing that exists is ever replaced.
+    /// Files are incomplete, damaged or of two different authorities, or the directory cannot be read or
+    /// written. A root that exists is never replaced.
     pub fn open_or_create(directory: &Path) -> Result<Self, Error> {
-        let files = PairFiles::in_directory(directory);
-        if let Some(pair) = files.load()? {
-            return Self::from_pair(&files, pair);
+        let (root, issuer) = (Root::open_or_create(directory)?, PairFiles::issuer(directory));
+        let found = match issuer.find()? {
+            Found::Pair(pair) => Some(pair),
+            Found::CertificateOnly(_) => return Err(issuer.key_is_missing()),
+            Found::Nothing => None,
+        };
+        let opened = found.map(|pair| Self::from_pair(&issuer, pair, &root)).transpose()?;
+        match (opened, &root.issuer) {
+            (Some(opened), Some(_)) if opened.is_old() => Self::make_issuer(&issuer, &root),
+            (Some(opened), _) => Ok(opened),
+            (None, Some(_)) => Self::make_issuer(&issuer, &root),
+            (None, None) => {
+                Err(Error::NoIssuer { issuer: issuer.certificate, root_key: PairFiles::root(directory).key })
+            }
         }
-        let pair = new_authority().map_err(cannot_issue("the certificate authority"))?;
+    }
+
+    fn make_issuer(files: &PairFiles, root: &Root) -> Result<Self, Error> {
+        let pair = root.new_issuer().map_err(cannot_issue("the issuer's certificate"))?;
         files.store(&pair)?;
-        Self::from_pair(&files, pair)
+        Self::from_pair(files, pair, root)
     }
 
-    fn from_pair(files: &PairFiles, pair: PemPair) -> Result<Self, Error> {
-        let no_key = || unreadable(&files.key, "a private key in PEM");
-        let no_certificate = || unreadable(&files.certificate, "a certificate in PEM");
-        let key = KeyPair::from_pem(&pair.key).map_err(|_| no_key())?;
-        let certified = certified_key(&pair.certificate).ok_or_else(no_certificate)?;
-        if certified != key.subject_public_key_info() {
-            return Err(Error::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() });
-        }
-        let certificate =
-            CertificateDer::from_pem_slice(pair.certificate.as_bytes()).map_err(|_| no_certificate())?;
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)
-            .map_err(|_| unreadable(&files.certificate, "a certificate of an authority"))?;
-        Ok(Self { issuer, certificate_pem: pair.certificate, certificate })
+    fn from_pair(files: &PairFiles, pair: PemPair, root: &Root) -> Result<Self, Error> {
+        let (certificate, issuer) = issuer_of(files, &pair)?;
+        let foreign = || Error::ForeignIssuer { issuer: files.certificate.clone(), root: root.path.clone() };
+        let parsed = parse(&certificate).ok_or_else(foreign)?;
+        let trusted = parse(&root.certificate).ok_or_else(foreign)?;
+        parsed.verify_signature(Some(trusted.public_key())).map_err(|_| foreign())?;
+        let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+        Ok(Self {
+            issuer,
+            issuer_pem: pair.certificate,
+            issuer_expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            root_pem: root.pem.clone(),
+            root: root.certificate.clone(),
+        })
     }
 
-    /// The authority's certificate, PEM. Public.
+    fn is_old(&self) -> bool {
+        self.issuer_expires_at < SystemTime::now() + ISSUER_RENEWAL
+    }
+
+    /// The root's certificate, PEM. Public.
     #[must_use]
-    pub fn certificate_pem(&self) -> &str {
-        &self.certificate_pem
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
     }
 
-    /// Issues a certificate for a server reachable under `names`: DNS names and IP addresses.
-    ///
-    /// # Errors
-    /// A name is neither, or the certificate could not be made.
-    pub fn issue_server(&self, names: &[&str]) -> Result<IssuedServer, Error> {
-        for name in names {
-            CertificateParams::new(vec![(*name).to_owned()])
-                .map_err(|_| Error::ServerName { name: (*name).to_owned() })?;
-        }
-        let what = "the server certificate";
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let common_name = names.first().cloned().unwrap_or_else(|| "server".to_owned());
-        let mut params = CertificateParams::new(names).map_err(cannot_issue(what))?;
-        params.distinguished_name = common_name_of(&common_name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let (certificate_pem, key_pem) = self.sign(params, SERVER_LIFETIME).map_err(cannot_issue(what))?;
-        Ok(IssuedServer { chain_pem: certificate_pem + &self.certificate_pem, key_pem })
+    /// The root's certificate, DER. Public.
+    #[must_use]
+    pub fn root_der(&self) -> &[u8] {
+        &self.root
     }
 
-    /// Issues key and certificate of a gateway, valid for `lifetime` from now.
-    ///
-    /// # Errors
-    /// The certificate could not be made.
-    pub fn issue_gateway(
-        &self,
-        tenant: &TenantId,
-        gateway: &GatewayId,
-        lifetime: Duration,
-    ) -> Result<IssuedIdentity, Error> {
-        let what = || cannot_issue(format!("the certificate of gateway {tenant}/{gateway}"));
-        let mut params = CertificateParams::default();
-        let uri = format!("urn:mfp:{tenant}:{gateway}").try_into().map_err(what())?;
-        params.subject_alt_names = vec![SanType::URI(uri)];
-        params.distinguished_name = common_name_of(&format!("{tenant}/{gateway}"));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let (certificate_pem, key_pem) = self.sign(params, lifetime).map_err(what())?;
-        Ok(IssuedIdentity { certificate_pem, key_pem, ca_pem: self.certificate_pem.clone() })
-    }
-
-    /// The TLS configuration of the MQTT endpoint: TLS 1.3, a client certificate of this authority is
-    /// required, and no session is resumed, so that every connection presents its certificate anew.
-    ///
-    /// # Errors
-    /// The server certificate does not fit its key or the TLS library refuses it.
-    pub fn server_tls(&self, server: &IssuedServer) -> Result<ServerConfig, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).map_err(tls)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(tls)?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(server.chain_pem.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(tls)?;
-        let key = PrivateKeyDer::from_pem_slice(server.key_pem.as_bytes()).map_err(tls)?;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(tls)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .map_err(tls)?;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(config)
-    }
-
-    fn sign(
-        &self,
-        mut params: CertificateParams,
-        lifetime: Duration,
-    ) -> Result<(String, String), rcgen::Error> {
-        set_validity(&mut params, lifetime);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok((certificate.pem(), key.serialize_pem()))
+    /// Until when the issuer can sign. With the root's key at hand it is replaced long before, at a start.
+    #[must_use]
+    pub const fn issuer_expires_at(&self) -> SystemTime {
+        self.issuer_expires_at
     }
 }
 
@@ -177,60 +106,85 @@ impl fmt::Debug for CertificateAuthority {
     }
 }
 
-impl fmt::Debug for IssuedIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuedIdentity")
-            .field("certificate_pem", &self.certificate_pem)
-            .finish_non_exhaustive()
+/// What everybody trusts.
+struct Root {
+    path: std::path::PathBuf,
+    pem: String,
+    certificate: CertificateDer<'static>,
+    /// `None` while its key is kept elsewhere.
+    issuer: Option<Issuer<'static, KeyPair>>,
+}
+
+impl Root {
+    fn open_or_create(directory: &Path) -> Result<Self, Error> {
+        let files = PairFiles::root(directory);
+        let pair = match files.find()? {
+            Found::Pair(pair) => pair,
+            Found::CertificateOnly(pem) => {
+                let certificate = certificate_of(&files, &pem)?;
+                return Ok(Self { path: files.certificate, pem, certificate, issuer: None });
+            }
+            Found::Nothing => {
+                let pair = new_root().map_err(cannot_issue("the root certificate"))?;
+                files.store(&pair)?;
+                pair
+            }
+        };
+        let (certificate, issuer) = issuer_of(&files, &pair)?;
+        Ok(Self { path: files.certificate, pem: pair.certificate, certificate, issuer: Some(issuer) })
+    }
+
+    fn new_issuer(&self) -> Result<PemPair, rcgen::Error> {
+        let signer = self.issuer.as_ref().ok_or(rcgen::Error::RemoteKeyError)?;
+        let key = new_key()?;
+        let params = authority_params("mfp installation issuer", ISSUER_LIFETIME, 0);
+        Ok(PemPair { certificate: params.signed_by(&key, signer)?.pem(), key: key.serialize_pem() })
     }
 }
 
-impl fmt::Debug for IssuedServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuedServer").field("chain_pem", &self.chain_pem).finish_non_exhaustive()
-    }
+fn new_root() -> Result<PemPair, rcgen::Error> {
+    let key = new_key()?;
+    let params = authority_params("mfp installation authority", ROOT_LIFETIME, 1);
+    Ok(PemPair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
 }
 
-fn new_authority() -> Result<PemPair, rcgen::Error> {
+/// An authority below which there are at most `depth` further authorities.
+fn authority_params(name: &str, lifetime: Duration, depth: u8) -> CertificateParams {
     let mut params = CertificateParams::default();
-    set_validity(&mut params, AUTHORITY_LIFETIME);
-    params.distinguished_name = common_name_of("mfp installation authority");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    set_validity(&mut params, lifetime);
+    set_serial(&mut params);
+    params.distinguished_name = common_name_of(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(depth));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let certificate = params.self_signed(&key)?;
-    Ok(PemPair { certificate: certificate.pem(), key: key.serialize_pem() })
+    params.use_authority_key_identifier_extension = true;
+    params
 }
 
-fn set_validity(params: &mut CertificateParams, lifetime: Duration) {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = date_time_ymd(1970, 1, 1) + since_epoch;
-    params.not_before = now - BACKDATED;
-    params.not_after = now + lifetime;
+fn issuer_of(
+    files: &PairFiles,
+    pair: &PemPair,
+) -> Result<(CertificateDer<'static>, Issuer<'static, KeyPair>), Error> {
+    let key = KeyPair::from_pem(&pair.key).map_err(|_| unreadable(&files.key, "a private key in PEM"))?;
+    let certificate = certificate_of(files, &pair.certificate)?;
+    let no_authority = || unreadable(&files.certificate, "a certificate of an authority");
+    if parse(&certificate).ok_or_else(no_authority)?.public_key().raw != key.subject_public_key_info() {
+        return Err(Error::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() });
+    }
+    let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|_| no_authority())?;
+    Ok((certificate, issuer))
 }
 
-fn common_name_of(name: &str) -> DistinguishedName {
-    let mut distinguished_name = DistinguishedName::new();
-    distinguished_name.push(DnType::CommonName, name);
-    distinguished_name
+fn certificate_of(files: &PairFiles, pem: &str) -> Result<CertificateDer<'static>, Error> {
+    let unreadable = || unreadable(&files.certificate, "a certificate in PEM");
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| unreadable())?;
+    parse(&certificate).map(|_| ()).ok_or_else(unreadable)?;
+    Ok(certificate)
 }
 
-/// The public key (DER, `SubjectPublicKeyInfo`) that a PEM certificate certifies.
-fn certified_key(certificate_pem: &str) -> Option<Vec<u8>> {
-    let (_, pem) = parse_x509_pem(certificate_pem.as_bytes()).ok()?;
-    let certificate = pem.parse_x509().ok()?;
-    Some(certificate.public_key().raw.to_vec())
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+    X509Certificate::from_der(certificate).ok().map(|(_, certificate)| certificate)
 }
 
 fn unreadable(path: &Path, expected: &'static str) -> Error {
     Error::Unreadable { path: path.to_owned(), expected }
-}
-
-fn cannot_issue(what: impl Into<String>) -> impl FnOnce(rcgen::Error) -> Error {
-    let what = what.into();
-    move |source| Error::Issue { what, source }
-}
-
-fn tls(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Tls(Box::new(error))
 }

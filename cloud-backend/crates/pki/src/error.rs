@@ -39,6 +39,36 @@ pub enum Error {
         /// What it should hold.
         expected: &'static str,
     },
+    /// There is nothing to sign with, and what could make it is kept elsewhere.
+    #[error(
+        "{} is missing, and the root's key {} is not here to make a new one; bring the key back for one start, or \
+         restore the missing file and its key from a backup",
+        issuer.display(), root_key.display()
+    )]
+    NoIssuer {
+        /// The certificate that signs.
+        issuer: PathBuf,
+        /// The key that could make it.
+        root_key: PathBuf,
+    },
+    /// What signs was not made by this root.
+    #[error(
+        "{} was not issued by {}; restore both from the same backup, or remove it and its key while the root's \
+         key is there, so that a new one is made",
+        issuer.display(), root.display()
+    )]
+    ForeignIssuer {
+        /// The certificate that signs.
+        issuer: PathBuf,
+        /// The root certificate.
+        root: PathBuf,
+    },
+    /// A gateway's request for a certificate cannot be used.
+    #[error("the certificate request cannot be used: {reason}")]
+    Request {
+        /// Why not.
+        reason: String,
+    },
     /// Certificate and key belong to different authorities.
     #[error(
         "{} was not made for the key in {}; restore both files from the same backup",

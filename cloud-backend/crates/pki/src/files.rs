@@ -1,4 +1,4 @@
-//! The authority's two files: `ca.crt` and `ca.key` (mode 0600), both PEM.
+//! A certificate and its key: two PEM files, `NAME.crt` and `NAME.key` (mode 0600).
 //!
 //! Each file is written beside its name, synced, and renamed, the key first. A crash therefore leaves
 //! nothing, a key without certificate, or both; the middle case is an error that a person resolves.
@@ -10,15 +10,27 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// The file with the authority's certificate.
-pub const CERTIFICATE_FILE: &str = "ca.crt";
-/// The file with the authority's private key.
-pub const KEY_FILE: &str = "ca.key";
+/// The file with the root certificate.
+pub const ROOT_CERTIFICATE_FILE: &str = "ca.crt";
+/// The file with the root's private key; the installation works without it.
+pub const ROOT_KEY_FILE: &str = "ca.key";
+/// The file with the certificate that signs.
+pub const ISSUER_CERTIFICATE_FILE: &str = "issuer.crt";
+/// The file with the private key that signs.
+pub const ISSUER_KEY_FILE: &str = "issuer.key";
 
 /// The content of both files.
 pub(crate) struct PemPair {
     pub(crate) certificate: String,
     pub(crate) key: String,
+}
+
+/// What there is of a pair.
+pub(crate) enum Found {
+    Nothing,
+    /// The key was taken away.
+    CertificateOnly(String),
+    Pair(PemPair),
 }
 
 /// Where both files are.
@@ -29,26 +41,38 @@ pub(crate) struct PairFiles {
 }
 
 impl PairFiles {
-    pub(crate) fn in_directory(directory: &Path) -> Self {
+    pub(crate) fn root(directory: &Path) -> Self {
+        Self::named(directory, ROOT_CERTIFICATE_FILE, ROOT_KEY_FILE)
+    }
+
+    pub(crate) fn issuer(directory: &Path) -> Self {
+        Self::named(directory, ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE)
+    }
+
+    fn named(directory: &Path, certificate: &str, key: &str) -> Self {
         Self {
-            directory: directory.to_owned(),
-            certificate: directory.join(CERTIFICATE_FILE),
-            key: directory.join(KEY_FILE),
+            directory: directory.into(),
+            certificate: directory.join(certificate),
+            key: directory.join(key),
         }
     }
 
-    /// Both files, or `None` when there are neither.
-    pub(crate) fn load(&self) -> Result<Option<PemPair>, Error> {
-        let incomplete = |present: &Path, missing: &Path| Error::Incomplete {
-            present: present.to_owned(),
-            missing: missing.to_owned(),
-        };
+    /// What there is; a key without its certificate is an error.
+    pub(crate) fn find(&self) -> Result<Found, Error> {
         match (read_if_present(&self.certificate)?, read_if_present(&self.key)?) {
-            (Some(certificate), Some(key)) => Ok(Some(PemPair { certificate, key })),
-            (Some(_), None) => Err(incomplete(&self.certificate, &self.key)),
-            (None, Some(_)) => Err(incomplete(&self.key, &self.certificate)),
-            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Found::Pair(PemPair { certificate, key })),
+            (Some(certificate), None) => Ok(Found::CertificateOnly(certificate)),
+            (None, Some(_)) => Err(self.incomplete(&self.key, &self.certificate)),
+            (None, None) => Ok(Found::Nothing),
         }
+    }
+
+    pub(crate) fn key_is_missing(&self) -> Error {
+        self.incomplete(&self.certificate, &self.key)
+    }
+
+    fn incomplete(&self, present: &Path, missing: &Path) -> Error {
+        Error::Incomplete { present: present.to_owned(), missing: missing.to_owned() }
     }
 
     pub(crate) fn store(&self, pair: &PemPair) -> Result<(), Error> {

@@ -1,19 +1,28 @@
-//! The certificate authority of an installation: it identifies gateways to the MQTT endpoint and the
-//! endpoint to the gateways.
+//! The certificate authority of an installation: it identifies gateways to the backend and the backend to
+//! the gateways.
+//!
+//! ```text
+//! root (ca.crt, ca.key)  ──signs──▶  issuer (issuer.crt, issuer.key)  ──signs──▶  servers, gateways
+//! ```
 //!
 //! Invariants
-//! - There is one authority per installation, made once and kept for ever: its key pair is never made
-//!   anew in silence, because every gateway would be locked out.
-//! - Keys are ECDSA P-256. The key file is readable by its owner only.
+//! - The root is made once and kept for ever: it is never made anew in silence, because every gateway would
+//!   be locked out. Its key is needed only to make an issuer and may be kept off line otherwise.
+//! - Keys are ECDSA P-256. Key files are readable by their owner only.
 //! - A gateway's identity is the URI `urn:mfp:TENANT:GATEWAY` in the subject alternative name of its
-//!   certificate; the common name repeats it for people and decides nothing.
+//!   certificate; the common name repeats it for people and decides nothing. Of a gateway's certificate
+//!   request only the public key is used.
+//! - Every certificate is handed out with the issuer's behind it; trust begins at the root.
 //!
 //! The crate issues; reading an identity out of a presented certificate is the endpoint's work.
 
 mod authority;
 mod error;
 mod files;
+mod issue;
+mod tls;
 
-pub use authority::{CertificateAuthority, IssuedIdentity, IssuedServer};
+pub use authority::CertificateAuthority;
 pub use error::Error;
-pub use files::{CERTIFICATE_FILE, KEY_FILE};
+pub use files::{ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE, ROOT_CERTIFICATE_FILE, ROOT_KEY_FILE};
+pub use issue::{IssuedCertificate, IssuedIdentity, IssuedServer, REQUEST_BYTES_MAX};

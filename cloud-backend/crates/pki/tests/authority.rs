@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use pki::{CERTIFICATE_FILE, CertificateAuthority, Error, IssuedIdentity, KEY_FILE};
+use pki::{
+    CertificateAuthority, Error, ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE, IssuedIdentity,
+    ROOT_CERTIFICATE_FILE, ROOT_KEY_FILE,
+};
 use plant_model::{GatewayId, TenantId};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -38,25 +41,66 @@ fn an_authority_opened_again_is_the_same_authority() {
     let directory = scratch();
     let first = authority(&directory.path().join("deep/pki"));
     let second = authority(&directory.path().join("deep/pki"));
-    assert_eq!(first.certificate_pem(), second.certificate_pem());
+    assert_eq!(first.root_pem(), second.root_pem());
     let server = second.issue_server(&["localhost"]).expect("issued");
     let result = handshake(&first, &server, Some(&identity(&second)), &first);
     assert_eq!(result.expect("both halves trust each other"), "ping");
 }
 
 #[test]
-fn the_key_file_is_readable_by_its_owner_only() {
+fn the_key_files_are_readable_by_their_owner_only() {
     let directory = scratch();
     authority(directory.path());
-    let mode = fs::metadata(directory.path().join(KEY_FILE)).expect("exists").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    for name in [ROOT_KEY_FILE, ISSUER_KEY_FILE] {
+        let mode = fs::metadata(directory.path().join(name)).expect("exists").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
     let names: Vec<_> = fs::read_dir(directory.path()).expect("readable").collect();
-    assert_eq!(names.len(), 2, "no partial file is left: {names:?}");
+    assert_eq!(names.len(), 4, "no partial file is left: {names:?}");
+}
+
+#[test]
+fn the_root_key_may_be_taken_away_and_everything_but_a_new_issuer_works() {
+    let directory = scratch();
+    let first = authority(directory.path());
+    fs::rename(directory.path().join(ROOT_KEY_FILE), directory.path().join("in-the-safe")).expect("moved");
+    let second = authority(directory.path());
+    let server = second.issue_server(&["localhost"]).expect("issued");
+    assert!(handshake(&second, &server, Some(&identity(&second)), &first).is_ok());
+
+    for name in [ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE] {
+        fs::remove_file(directory.path().join(name)).expect("exists");
+    }
+    let error = CertificateAuthority::open_or_create(directory.path()).expect_err("nothing to sign with");
+    assert!(matches!(error, Error::NoIssuer { .. }), "{error}");
+    fs::rename(directory.path().join("in-the-safe"), directory.path().join(ROOT_KEY_FILE)).expect("moved");
+    let third = authority(directory.path());
+    assert!(
+        handshake(&third, &server, Some(&identity(&first)), &third).is_ok(),
+        "old certificates stay good"
+    );
+}
+
+#[test]
+fn an_issuer_of_another_root_is_refused() {
+    let (one, other) = (scratch(), scratch());
+    authority(one.path());
+    authority(other.path());
+    for name in [ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE] {
+        fs::copy(other.path().join(name), one.path().join(name)).expect("copied");
+    }
+    let error = CertificateAuthority::open_or_create(one.path()).expect_err("foreign");
+    assert!(matches!(error, Error::ForeignIssuer { .. }), "{error}");
 }
 
 #[test]
 fn half_a_pair_is_an_error_that_names_both_files_and_changes_nothing() {
-    for (removed, kept) in [(KEY_FILE, CERTIFICATE_FILE), (CERTIFICATE_FILE, KEY_FILE)] {
+    let halves = [
+        (ROOT_CERTIFICATE_FILE, ROOT_KEY_FILE),
+        (ISSUER_KEY_FILE, ISSUER_CERTIFICATE_FILE),
+        (ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE),
+    ];
+    for (removed, kept) in halves {
         let directory = scratch();
         authority(directory.path());
         let before = fs::read(directory.path().join(kept)).expect("exists");
@@ -78,14 +122,14 @@ fn a_pair_of_two_authorities_is_refused() {
     let (one, other) = (scratch(), scratch());
     authority(one.path());
     authority(other.path());
-    fs::copy(other.path().join(KEY_FILE), one.path().join(KEY_FILE)).expect("copied");
+    fs::copy(other.path().join(ROOT_KEY_FILE), one.path().join(ROOT_KEY_FILE)).expect("copied");
     let error = CertificateAuthority::open_or_create(one.path()).expect_err("mismatch");
     assert!(matches!(error, Error::Mismatch { .. }), "{error}");
 }
 
 #[test]
 fn a_truncated_file_is_refused_by_name() {
-    for name in [KEY_FILE, CERTIFICATE_FILE] {
+    for name in [ROOT_KEY_FILE, ROOT_CERTIFICATE_FILE, ISSUER_KEY_FILE, ISSUER_CERTIFICATE_FILE] {
         let directory = scratch();
         authority(directory.path());
         let path = directory.path().join(name);
@@ -101,7 +145,7 @@ fn a_truncated_file_is_refused_by_name() {
 fn a_gateway_certificate_carries_its_identity_and_may_only_be_a_client() {
     let directory = scratch();
     let issued = identity(&authority(directory.path()));
-    let (_, pem) = parse_x509_pem(issued.certificate_pem.as_bytes()).expect("PEM");
+    let (_, pem) = parse_x509_pem(issued.certificate.chain_pem.as_bytes()).expect("PEM");
     let certificate = pem.parse_x509().expect("X.509");
     let names = certificate.subject_alternative_name().expect("one extension").expect("present");
     assert_eq!(names.value.general_names, [GeneralName::URI("urn:mfp:acme:hall-2")]);
@@ -145,6 +189,93 @@ fn a_client_without_a_certificate_or_with_a_foreign_one_is_refused() {
     assert!(handshake(&authority, &server, Some(&identity(&authority)), &foreign).is_err());
 }
 
+/// A request for a key of its own, asking for names and rights that it must not get.
+fn greedy_request() -> (rcgen::KeyPair, String) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::default();
+    let uri = "urn:mfp:globex:hall-1".try_into().expect("ASCII");
+    params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let request = params.serialize_request(&key).expect("signed").pem().expect("PEM");
+    (key, request)
+}
+
+fn sign(
+    authority: &CertificateAuthority,
+    request: &str,
+    life: Duration,
+) -> Result<pki::IssuedCertificate, Error> {
+    let tenant = TenantId::new("acme").expect("valid");
+    let gateway = GatewayId::new("hall-2").expect("valid");
+    authority.sign_request(&tenant, &gateway, request, life)
+}
+
+#[test]
+fn a_request_gets_a_certificate_for_its_key_and_nothing_else_that_it_asks_for() {
+    let directory = scratch();
+    let authority = authority(directory.path());
+    let (key, request) = greedy_request();
+    let issued = sign(&authority, &request, HOUR).expect("signed");
+    let (_, pem) = parse_x509_pem(issued.chain_pem.as_bytes()).expect("PEM");
+    let certificate = pem.parse_x509().expect("X.509");
+    let names = certificate.subject_alternative_name().expect("one extension").expect("present");
+    assert_eq!(names.value.general_names, [GeneralName::URI("urn:mfp:acme:hall-2")]);
+    let usage = certificate.extended_key_usage().expect("one extension").expect("present");
+    assert!(usage.value.client_auth && !usage.value.server_auth);
+    assert_eq!(certificate.raw_serial_as_string().replace(':', ""), issued.serial);
+    let left = issued.expires_at.duration_since(std::time::SystemTime::now()).expect("in the future");
+    assert!(left <= HOUR && left > HOUR - Duration::from_secs(60), "{left:?}");
+
+    let other = sign(&authority, &request, HOUR).expect("signed again");
+    assert_ne!(other.serial, issued.serial);
+    let identity = IssuedIdentity {
+        certificate: issued,
+        key_pem: key.serialize_pem(),
+        root_pem: authority.root_pem().to_owned(),
+    };
+    let server = authority.issue_server(&["localhost"]).expect("issued");
+    assert!(handshake(&authority, &server, Some(&identity), &authority).is_ok());
+}
+
+#[test]
+fn garbage_and_forged_requests_are_refused_with_the_reason() {
+    let directory = scratch();
+    let authority = authority(directory.path());
+    let (_, request) = greedy_request();
+    let reason = |request: &str| sign(&authority, request, HOUR).expect_err("refused").to_string();
+    assert!(reason("hello").contains("not a certificate request in PEM"));
+    assert!(reason(&"x".repeat(pki::REQUEST_BYTES_MAX + 1)).contains("at most 8192"));
+    // A changed letter somewhere in the middle breaks the signature or the form.
+    for position in [80, request.len() / 2, request.len() - 60] {
+        let letter = if request.as_bytes()[position] == b'A' { "B" } else { "A" };
+        let mut forged = request.clone();
+        forged.replace_range(position..=position, letter);
+        assert!(sign(&authority, &forged, HOUR).is_err(), "a change at {position} is noticed");
+    }
+}
+
+#[test]
+fn an_expired_certificate_opens_the_gateways_api_and_nothing_else_and_a_foreign_one_opens_nothing() {
+    let (directory, foreign) = (scratch(), scratch());
+    let authority = authority(directory.path());
+    let foreign = CertificateAuthority::open_or_create(foreign.path()).expect("made");
+    let server = authority.issue_server(&["localhost"]).expect("issued");
+    let expired = |authority: &CertificateAuthority| {
+        let (tenant, gateway) = (TenantId::new("acme").expect("valid"), GatewayId::new("g").expect("valid"));
+        authority.issue_gateway(&tenant, &gateway, Duration::ZERO).expect("issued")
+    };
+    let api = |client| {
+        let config = authority.enrolment_tls(&server).expect("a valid configuration");
+        handshake_with(config, client, &authority)
+    };
+    let (ours, theirs) = (expired(&authority), expired(&foreign));
+    thread::sleep(Duration::from_millis(1_100));
+    assert!(handshake(&authority, &server, Some(&ours), &authority).is_err());
+    assert!(api(Some(&ours)).is_ok());
+    assert!(api(None).is_ok(), "a gateway that enrols has none");
+    assert!(api(Some(&theirs)).is_err());
+}
+
 /// What the server read from a client that trusts `trusted` and presents `client`.
 fn handshake(
     authority: &CertificateAuthority,
@@ -152,9 +283,18 @@ fn handshake(
     client: Option<&IssuedIdentity>,
     trusted: &CertificateAuthority,
 ) -> std::io::Result<String> {
+    let config = authority.server_tls(server).expect("a valid configuration");
+    handshake_with(config, client, trusted)
+}
+
+fn handshake_with(
+    config: ServerConfig,
+    client: Option<&IssuedIdentity>,
+    trusted: &CertificateAuthority,
+) -> std::io::Result<String> {
+    let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let config: Arc<ServerConfig> = Arc::new(authority.server_tls(server).expect("a valid configuration"));
     let serving = thread::spawn(move || -> std::io::Result<String> {
         let (mut socket, _) = listener.accept()?;
         let mut connection = ServerConnection::new(config).expect("a valid configuration");
@@ -174,7 +314,7 @@ fn handshake(
 
 fn client_tls(client: Option<&IssuedIdentity>, trusted: &CertificateAuthority) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    let root = CertificateDer::from_pem_slice(trusted.certificate_pem().as_bytes()).expect("PEM");
+    let root = CertificateDer::from_pem_slice(trusted.root_pem().as_bytes()).expect("PEM");
     roots.add(root).expect("a certificate");
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -184,7 +324,9 @@ fn client_tls(client: Option<&IssuedIdentity>, trusted: &CertificateAuthority) -
         None => builder.with_no_client_auth(),
         Some(issued) => builder
             .with_client_auth_cert(
-                vec![CertificateDer::from_pem_slice(issued.certificate_pem.as_bytes()).expect("PEM")],
+                CertificateDer::pem_slice_iter(issued.certificate.chain_pem.as_bytes())
+                    .collect::<Result<_, _>>()
+                    .expect("PEM"),
                 PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("PEM"),
             )
             .expect("key and certificate fit"),
