@@ -13,6 +13,7 @@ mod container;
 mod control;
 mod definition;
 mod diagnostic;
+mod enrolment;
 mod error;
 mod journal;
 pub mod limits;
@@ -27,6 +28,9 @@ pub use columns::{SeriesId, SeriesSamples};
 pub use command::{Command, CommandOutcome, CommandResult};
 pub use control::{CumulativeAck, Hello, StreamRange};
 pub use diagnostic::{DiagnosticRecord, Dropped, Gap, LossReason};
+pub use enrolment::{
+    Certified, CodeError, ENROL_PATH, Enrolment, EnrolmentCode, EnrolmentRequest, RENEW_PATH, RenewalRequest,
+};
 pub use error::DecodeError;
 pub use live::{Live, MachineLink};
 pub use stream::{Epoch, Sequence, StreamId};

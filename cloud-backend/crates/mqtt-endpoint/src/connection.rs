@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
@@ -22,18 +22,20 @@ use crate::endpoint::Shared;
 use crate::event::Verdict;
 use crate::registry::{Line, Outbound, Registration};
 use crate::session::{Effect, RECEIVE_MAXIMUM, Session};
-use crate::{ConnectionId, DisconnectReason, EndpointEvent, GatewayIdentity, Inbound, Receipt};
+use crate::{ConnectionId, Credential, DisconnectReason, EndpointEvent, GatewayIdentity, Inbound, Receipt};
 
 /// Read at most this at once: one TLS record.
 const READ_BYTES: usize = 16 * 1024;
 /// Hand at most this to TLS before it is flushed: one TLS record, so that progress means network progress.
 const WRITE_BYTES: usize = 16 * 1024;
+/// A gateway connects anew at least this often: its certificate is looked at again.
+const CONNECTION_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// With more than this waiting to be sent, neither read nor take the next message.
 const OUTPUT_BYTES_PAUSE: usize = 64 * 1024;
 
 /// What a connection begins with.
 pub(crate) struct Start {
-    pub(crate) identity: GatewayIdentity,
+    pub(crate) credential: Credential,
     pub(crate) connection: ConnectionId,
     pub(crate) peer: SocketAddr,
     /// Held until the gateway is announced to the consumer.
@@ -66,6 +68,8 @@ pub(crate) struct Connection {
     /// TLS holds bytes that the network has not taken.
     unflushed: bool,
     write_deadline: Option<Instant>,
+    /// The end of the certificate.
+    certificate_end: Instant,
     paused: bool,
     closing: Option<DisconnectReason>,
 }
@@ -81,10 +85,14 @@ impl Connection {
             outbound: outbound_sender,
             subscriptions: Arc::default(),
             taken_over: CancellationToken::new(),
+            serial: start.credential.serial.into(),
+            revoked: CancellationToken::new(),
         };
+        let identity = start.credential.identity;
+        let left = start.credential.expires_at.duration_since(SystemTime::now()).unwrap_or_default();
         Self {
-            session: Session::new(start.identity.clone(), Instant::now() + limits.handshake_deadline),
-            identity: start.identity,
+            session: Session::new(identity.clone(), Instant::now() + limits.handshake_deadline),
+            identity,
             id: start.connection,
             peer: start.peer,
             shared: start.shared,
@@ -102,6 +110,7 @@ impl Connection {
             output: BytesMut::new(),
             unflushed: false,
             write_deadline: None,
+            certificate_end: Instant::now() + left.min(CONNECTION_MAX),
             paused: false,
             closing: None,
         }
@@ -145,6 +154,7 @@ impl Connection {
                 Some(verdict) = self.verdicts.recv() => self.answer(verdict),
                 () = self.shutdown.cancelled() => self.close(DisconnectReason::ShuttingDown),
                 () = self.line.taken_over.cancelled() => self.close(DisconnectReason::TakenOver),
+                () = self.line.revoked.cancelled() => self.close(DisconnectReason::CertificateRevoked),
                 handed_over = hand_over(&self.events, &mut self.held), if self.held.is_some() => {
                     self.handed_over(handed_over);
                 }
@@ -153,9 +163,7 @@ impl Connection {
                 }
                 Some(message) = self.outbound.recv(), if self.takes_messages() => self.publish(&message),
                 read = reader.read_buf(&mut self.input), if !self.paused => self.received(read),
-                () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {
-                    self.time_out(Instant::now());
-                }
+                () = sleep_until(wake.into()) => self.time_out(Instant::now()),
             }
         }
     }
@@ -189,14 +197,16 @@ impl Connection {
         self.output.len() <= OUTPUT_BYTES_PAUSE && self.session.can_publish()
     }
 
-    fn next_wake(&self) -> Option<Instant> {
+    fn next_wake(&self) -> Instant {
         let session = self.session.poll_timeout().filter(|_| !self.paused);
-        session.into_iter().chain(self.write_deadline).min()
+        session.into_iter().chain(self.write_deadline).fold(self.certificate_end, Instant::min)
     }
 
     fn time_out(&mut self, now: Instant) {
         if self.write_deadline.is_some_and(|deadline| now >= deadline) {
             self.close(DisconnectReason::WriteTimeout);
+        } else if now >= self.certificate_end {
+            self.close(DisconnectReason::CertificateExpired);
         } else if !self.paused {
             let effects = self.session.handle_timeout(now);
             self.apply(effects, now);
@@ -294,8 +304,12 @@ impl Connection {
                     connection = %self.id, peer = %self.peer, "gateway connected"
                 );
                 let (identity, connection, peer) = (self.identity.clone(), self.id, self.peer);
-                self.held = Some(EndpointEvent::Connected { identity, connection, peer });
-                self.session.admit(now)
+                if self.shared.registry.is_revoked(&self.line.serial) {
+                    self.session.close(DisconnectReason::CertificateRevoked)
+                } else {
+                    self.held = Some(EndpointEvent::Connected { identity, connection, peer });
+                    self.session.admit(now)
+                }
             }
             Err(_) => self.session.refuse_busy(),
         };

@@ -1,5 +1,6 @@
 //! Configuration, start, and the handle by which the backend speaks to gateways.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,6 +160,12 @@ impl Endpoint {
             return Err(PublishError::TooLarge { size_bytes: payload.len() });
         }
         self.shared.registry.publish(identity, channel, payload)
+    }
+
+    /// Replaces the serial numbers (lower-case hexadecimal) of certificates that open nothing, and ends
+    /// the connections made with them (0x87).
+    pub fn revoke(&self, serials: HashSet<String>) {
+        self.shared.registry.revoke(serials);
     }
 
     /// The counters.

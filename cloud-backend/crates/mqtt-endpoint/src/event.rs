@@ -80,6 +80,10 @@ pub enum DisconnectReason {
     Refused,
     /// The gateway broke the MQTT rules; the text names the rule.
     ProtocolError(String),
+    /// The gateway's certificate was revoked.
+    CertificateRevoked,
+    /// The gateway's certificate has ended, or was not shown for a month.
+    CertificateExpired,
     /// The endpoint is stopping.
     ShuttingDown,
 }

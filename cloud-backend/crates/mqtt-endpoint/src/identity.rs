@@ -2,6 +2,7 @@
 //! 4.2.1.6) of its client certificate.
 
 use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use plant_model::{GatewayId, IdError, TenantId};
 use thiserror::Error;
@@ -16,6 +17,17 @@ pub struct GatewayIdentity {
     pub tenant: TenantId,
     /// The gateway, unique within its tenant.
     pub gateway: GatewayId,
+}
+
+/// What a gateway's certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Who it is.
+    pub identity: GatewayIdentity,
+    /// The serial number, lower-case hexadecimal without leading zero bytes.
+    pub serial: String,
+    /// The last second at which the certificate is good.
+    pub expires_at: SystemTime,
 }
 
 /// Why a certificate identifies no gateway.
@@ -40,13 +52,24 @@ pub enum IdentityError {
     Id(#[from] IdError),
 }
 
-impl GatewayIdentity {
-    /// Reads the identity out of a certificate. The caller has verified the certificate.
+impl Credential {
+    /// Reads a certificate. The caller has verified it.
     ///
     /// # Errors
     /// The bytes are no certificate, or it does not carry exactly one well-formed identity.
     pub fn from_certificate_der(der: &[u8]) -> Result<Self, IdentityError> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| IdentityError::NotACertificate)?;
+        let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        Ok(Self {
+            identity: GatewayIdentity::from_certificate(&certificate)?,
+            serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+            expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        })
+    }
+}
+
+impl GatewayIdentity {
+    fn from_certificate(certificate: &X509Certificate<'_>) -> Result<Self, IdentityError> {
         let names = certificate.subject_alternative_name().map_err(|_| IdentityError::NotACertificate)?;
         let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
         let identities: Vec<&str> = names.iter().filter_map(identity_part).collect();
@@ -90,14 +113,14 @@ mod tests {
     #[test]
     fn the_uri_of_the_certificate_names_the_gateway() {
         let der = certificate(&["https://example.com/x", "urn:mfp:acme:hall-2"]);
-        let identity = GatewayIdentity::from_certificate_der(&der).expect("one identity");
-        assert_eq!(identity.to_string(), "acme/hall-2");
+        let identity = Credential::from_certificate_der(&der).expect("one identity");
+        assert_eq!(identity.identity.to_string(), "acme/hall-2");
     }
 
     #[test]
     fn none_or_two_identities_are_refused() {
         for (uris, found) in [(&[][..], 0), (&["urn:mfp:a:b", "urn:mfp:a:c"][..], 2)] {
-            let error = GatewayIdentity::from_certificate_der(&certificate(uris)).expect_err("not one");
+            let error = Credential::from_certificate_der(&certificate(uris)).expect_err("not one");
             assert_eq!(error, IdentityError::NotOne { found });
         }
     }
@@ -106,7 +129,7 @@ mod tests {
     fn an_identity_that_would_break_a_topic_is_refused() {
         for bad in ["urn:mfp:acme", "urn:mfp:acme:", "urn:mfp:ac/me:gw", "urn:mfp:acme:gw:x", "urn:mfp:+:gw"]
         {
-            assert!(GatewayIdentity::from_certificate_der(&certificate(&[bad])).is_err(), "{bad}");
+            assert!(Credential::from_certificate_der(&certificate(&[bad])).is_err(), "{bad}");
         }
     }
 
@@ -114,7 +137,7 @@ mod tests {
     fn a_damaged_certificate_is_refused() {
         let der = certificate(&["urn:mfp:acme:hall-2"]);
         for end in [0, 1, der.len() / 2, der.len() - 1] {
-            let error = GatewayIdentity::from_certificate_der(&der[..end]).expect_err("cut");
+            let error = Credential::from_certificate_der(&der[..end]).expect_err("cut");
             assert_eq!(error, IdentityError::NotACertificate);
         }
     }

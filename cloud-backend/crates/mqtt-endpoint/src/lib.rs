@@ -28,6 +28,6 @@ mod session;
 
 pub use endpoint::{BindError, Endpoint, EndpointConfig, Limits, PublishError, bind};
 pub use event::{ConnectionId, DisconnectReason, EndpointEvent, Inbound, Receipt, Rejection};
-pub use identity::{GatewayIdentity, IdentityError};
+pub use identity::{Credential, GatewayIdentity, IdentityError};
 pub use listener::Listener;
 pub use metrics::{HandshakeFailure, Metrics, Refusal};

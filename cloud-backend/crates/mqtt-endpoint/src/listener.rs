@@ -15,7 +15,7 @@ use tracing::{debug, error, warn};
 
 use crate::connection::{Connection, Start};
 use crate::endpoint::Shared;
-use crate::{ConnectionId, EndpointEvent, GatewayIdentity, HandshakeFailure};
+use crate::{ConnectionId, Credential, EndpointEvent, HandshakeFailure};
 
 /// Pause after a failed accept. It fails when file descriptors run out, which closing connections cure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -122,7 +122,7 @@ impl Arrival {
             () = shutdown.cancelled() => return,
         };
         match handshake {
-            Ok((stream, identity)) => self.connection(identity).run(stream).await,
+            Ok((stream, credential)) => self.connection(credential).run(stream).await,
             Err(reason) => {
                 self.shared.metrics.handshake_failed(reason);
                 debug!(peer = %self.peer, reason = reason.label(), "handshake failed");
@@ -133,7 +133,7 @@ impl Arrival {
     async fn handshake(
         &self,
         stream: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, GatewayIdentity), HandshakeFailure> {
+    ) -> Result<(TlsStream<TcpStream>, Credential), HandshakeFailure> {
         // Acknowledgements are small and awaited: Nagle's algorithm would hold them back.
         stream.set_nodelay(true).map_err(|_| HandshakeFailure::Connection)?;
         let deadline = Instant::now() + self.shared.limits.handshake_deadline;
@@ -143,8 +143,13 @@ impl Arrival {
             .map_err(|cause| failure_of(&cause))?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificates.first().ok_or(HandshakeFailure::NoCertificate)?;
-        match GatewayIdentity::from_certificate_der(certificate) {
-            Ok(identity) => Ok((stream, identity)),
+        match Credential::from_certificate_der(certificate) {
+            Ok(credential) if self.shared.registry.is_revoked(&credential.serial) => {
+                warn!(tenant.id = %credential.identity.tenant, gateway.id = %credential.identity.gateway,
+                    serial = credential.serial, "a revoked certificate");
+                Err(HandshakeFailure::Revoked)
+            }
+            Ok(credential) => Ok((stream, credential)),
             Err(cause) => {
                 warn!(peer = %self.peer, error = %cause, "certificate of our authority without identity");
                 Err(HandshakeFailure::NoIdentity)
@@ -152,9 +157,9 @@ impl Arrival {
         }
     }
 
-    fn connection(self, identity: GatewayIdentity) -> Connection {
+    fn connection(self, credential: Credential) -> Connection {
         Connection::new(Start {
-            identity,
+            credential,
             connection: self.connection,
             peer: self.peer,
             handshake: self.permit,

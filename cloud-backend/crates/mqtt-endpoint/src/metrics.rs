@@ -13,6 +13,8 @@ pub enum HandshakeFailure {
     BadCertificate,
     /// The client's certificate is ours but identifies no gateway.
     NoIdentity,
+    /// The client's certificate is ours and revoked.
+    Revoked,
     /// The bytes were not the TLS that we speak.
     Tls,
     /// The network connection broke.
@@ -64,11 +66,12 @@ pub struct Metrics {
 
 impl HandshakeFailure {
     /// All reasons, in the order of declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Deadline,
         Self::NoCertificate,
         Self::BadCertificate,
         Self::NoIdentity,
+        Self::Revoked,
         Self::Tls,
         Self::Connection,
     ];
@@ -81,6 +84,7 @@ impl HandshakeFailure {
             Self::NoCertificate => "no_certificate",
             Self::BadCertificate => "bad_certificate",
             Self::NoIdentity => "no_identity",
+            Self::Revoked => "revoked",
             Self::Tls => "tls",
             Self::Connection => "connection",
         }

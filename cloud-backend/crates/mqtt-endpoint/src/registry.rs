@@ -1,6 +1,6 @@
 //! Who is connected now, and the way to each connection. At most one connection per identity.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,10 @@ pub(crate) struct Line {
     pub(crate) subscriptions: Arc<Subscriptions>,
     /// Cancelled when a newer connection takes over.
     pub(crate) taken_over: CancellationToken,
+    /// The serial number of the certificate.
+    pub(crate) serial: Arc<str>,
+    /// Cancelled when the certificate is revoked.
+    pub(crate) revoked: CancellationToken,
 }
 
 /// The backend's channels a gateway is subscribed to.
@@ -36,6 +40,8 @@ pub(crate) struct Subscriptions(AtomicU8);
 #[derive(Debug)]
 pub(crate) struct Registry {
     lines: Mutex<HashMap<GatewayIdentity, Line>>,
+    /// Serial numbers of certificates that open nothing.
+    revoked: Mutex<Arc<HashSet<String>>>,
     connections_max: usize,
     metrics: Arc<Metrics>,
 }
@@ -54,7 +60,7 @@ pub(crate) struct Registration {
 
 impl Registry {
     pub(crate) fn new(connections_max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { lines: Mutex::default(), connections_max, metrics })
+        Arc::new(Self { lines: Mutex::default(), revoked: Mutex::default(), connections_max, metrics })
     }
 
     /// Enters a connection and tells an older one of the same gateway that it is taken over.
@@ -74,6 +80,22 @@ impl Registry {
         drop(lines);
         self.metrics.opened();
         Ok(Registration { registry: Arc::clone(self), identity: identity.clone(), connection })
+    }
+
+    /// Replaces what is revoked and ends the connections that were made with it.
+    ///
+    /// It is set before the connections are looked through, and a connection enters itself before it asks
+    /// [`Self::is_revoked`]: none slips between.
+    pub(crate) fn revoke(&self, serials: HashSet<String>) {
+        let serials = Arc::new(serials);
+        *self.revoked.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&serials);
+        for line in self.lines().values().filter(|line| serials.contains(&*line.serial)) {
+            line.revoked.cancel();
+        }
+    }
+
+    pub(crate) fn is_revoked(&self, serial: &str) -> bool {
+        self.revoked.lock().unwrap_or_else(PoisonError::into_inner).contains(serial)
     }
 
     pub(crate) fn publish(
@@ -149,6 +171,8 @@ mod tests {
             outbound,
             subscriptions: Arc::default(),
             taken_over: CancellationToken::new(),
+            serial: format!("{connection:02x}").into(),
+            revoked: CancellationToken::new(),
         };
         (line, inbox)
     }
@@ -167,6 +191,19 @@ mod tests {
         drop(new_registration);
         let error = registry.publish(&gateway("a"), Channel::Ack, Bytes::new()).expect_err("gone");
         assert!(matches!(error, PublishError::NotConnected(_)), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_is_revoked_ends_its_connection_and_opens_no_other() {
+        let registry = Registry::new(10, Arc::default());
+        let ((one, _), (other, _)) = (line(1), line(2));
+        let _one = registry.register(&gateway("a"), one.clone()).expect("room");
+        let _other = registry.register(&gateway("b"), other.clone()).expect("room");
+        registry.revoke(HashSet::from(["01".to_owned()]));
+        assert!(one.revoked.is_cancelled() && !other.revoked.is_cancelled());
+        assert!(registry.is_revoked("01") && !registry.is_revoked("02"));
+        registry.revoke(HashSet::new());
+        assert!(!registry.is_revoked("01"));
     }
 
     #[test]

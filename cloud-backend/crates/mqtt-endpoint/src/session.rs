@@ -169,6 +169,9 @@ impl Session {
             DisconnectReason::ShuttingDown => Some(DisconnectReasonCode::ServerShuttingDown),
             DisconnectReason::TakenOver => Some(DisconnectReasonCode::SessionTakenOver),
             DisconnectReason::KeepAliveTimeout => Some(DisconnectReasonCode::KeepAliveTimeout),
+            DisconnectReason::CertificateRevoked | DisconnectReason::CertificateExpired => {
+                Some(DisconnectReasonCode::NotAuthorized)
+            }
             DisconnectReason::ByGateway
             | DisconnectReason::ConnectionLost
             | DisconnectReason::ConnectTimeout

@@ -4,12 +4,13 @@ use plant_model::{GatewayId, TenantId, Timestamp};
 use rusqlite::{Connection, Row, params};
 use service_kit::Clock;
 use tenancy::{
-    PasswordHash, PortFuture, Role, SESSIONS_PER_USER_MAX, SessionRecord, StoreError, TenancyStore, Tenant,
-    TokenDigest, User, UserName,
+    EnrolmentRefusal, GatewayCertificate, Invitation, PasswordHash, PortFuture, Role, SESSIONS_PER_USER_MAX,
+    SessionRecord, StoreError, TenancyStore, Tenant, TokenDigest, User, UserName,
 };
 
 use crate::SqliteStore;
 use crate::codec::{Columns, execute, row, rows};
+use crate::enrolment;
 use crate::error::Fault;
 use crate::file::Files;
 use crate::writer::Target;
@@ -59,6 +60,48 @@ impl TenancyStore for SqliteStore {
     fn add_gateway(&self, tenant: TenantId, gateway: GatewayId) -> PortFuture<'_, Result<(), StoreError>> {
         let now = Clock::start().wall();
         Box::pin(self.change(move |c| add_gateway(c, &tenant, &gateway, now)))
+    }
+
+    fn invite(&self, invitation: Invitation) -> PortFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.change(move |c| enrolment::invite(c, &invitation)))
+    }
+
+    fn find_invitation(&self, code: TokenDigest) -> PortFuture<'_, Result<Option<Invitation>, StoreError>> {
+        Box::pin(self.control(move |c| enrolment::find_invitation(c, code)))
+    }
+
+    fn enrol(
+        &self,
+        code: TokenDigest,
+        certificate: GatewayCertificate,
+    ) -> PortFuture<'_, Result<Result<(), EnrolmentRefusal>, StoreError>> {
+        Box::pin(self.change(move |c| enrolment::enrol(c, code, &certificate)))
+    }
+
+    fn add_certificate(&self, certificate: GatewayCertificate) -> PortFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.change(move |c| enrolment::add_certificate(c, &certificate)))
+    }
+
+    fn certificates<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        gateway: &'a GatewayId,
+    ) -> PortFuture<'a, Result<Vec<GatewayCertificate>, StoreError>> {
+        let (tenant, gateway) = (tenant.clone(), gateway.clone());
+        Box::pin(self.control(move |c| enrolment::certificates(c, &tenant, &gateway)))
+    }
+
+    fn revoke_gateway(
+        &self,
+        tenant: TenantId,
+        gateway: GatewayId,
+        now: Timestamp,
+    ) -> PortFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.change(move |c| enrolment::revoke_gateway(c, &tenant, &gateway, now)))
+    }
+
+    fn revoked_serials(&self, now: Timestamp) -> PortFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(self.control(move |c| enrolment::revoked_serials(c, now)))
     }
 
     fn find_user<'a>(&'a self, name: &'a UserName) -> PortFuture<'a, Result<Option<User>, StoreError>> {
@@ -138,7 +181,7 @@ fn add_tenant(c: &Connection, files: &Files, tenant: &Tenant, now: Timestamp) ->
     Ok(())
 }
 
-fn require_tenant(c: &Connection, tenant: &TenantId) -> Result<(), Fault> {
+pub(crate) fn require_tenant(c: &Connection, tenant: &TenantId) -> Result<(), Fault> {
     row(c, "SELECT 1 FROM tenant WHERE id = ?1", [tenant.as_str()], |_| Ok(()))?
         .ok_or_else(|| Fault::NotFound { kind: "tenant", id: tenant.to_string() })
 }

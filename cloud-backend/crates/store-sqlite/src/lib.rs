@@ -14,6 +14,7 @@
 
 mod codec;
 mod control;
+mod enrolment;
 mod error;
 mod file;
 mod fleet_reads;

@@ -1,15 +1,19 @@
-//! Who owns what and who may see it: tenants, their gateways, users, roles, sessions.
+//! Who owns what and who may see it: tenants, their gateways and who may become one, users, roles, sessions.
 //!
 //! Decisions only. The clock, the password hash function, the random numbers and the database belong
 //! to the callers; what is durable goes through [`TenancyStore`]. A user reaches either one tenant or
 //! the whole installation, and [`Role`] is the only place that says which.
 
+mod enrolment;
 mod lockout;
 mod port;
 mod role;
 mod user;
 
+pub use enrolment::{
+    EnrolmentRefusal, GatewayCertificate, Invitation, RENEWAL_GRACE, RenewalRefusal, check_renewal,
+};
 pub use lockout::{LoginGuard, TooManyAttempts};
-pub use port::{PortFuture, SESSIONS_PER_USER_MAX, StoreError, TenancyStore};
+pub use port::{CERTIFICATES_MAX, PortFuture, SESSIONS_PER_USER_MAX, StoreError, TenancyStore};
 pub use role::{Permission, Role};
 pub use user::{PasswordHash, SessionRecord, Tenant, TokenDigest, User, UserName, UserNameError};

@@ -7,7 +7,9 @@ use std::pin::Pin;
 use plant_model::{GatewayId, TenantId, Timestamp};
 use thiserror::Error;
 
-use crate::{SessionRecord, Tenant, TokenDigest, User, UserName};
+use crate::{
+    EnrolmentRefusal, GatewayCertificate, Invitation, SessionRecord, Tenant, TokenDigest, User, UserName,
+};
 
 /// What a port answers: a future that can be sent between threads.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -65,6 +67,52 @@ pub trait TenancyStore: Send + Sync {
     /// [`StoreError::NotFound`] for the tenant, [`StoreError::AlreadyExists`].
     fn add_gateway(&self, tenant: TenantId, gateway: GatewayId) -> PortFuture<'_, Result<(), StoreError>>;
 
+    /// Invites a gateway, and registers it if it is new. Earlier invitations of the same gateway that were
+    /// not used end.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the tenant.
+    fn invite(&self, invitation: Invitation) -> PortFuture<'_, Result<(), StoreError>>;
+
+    /// The invitation of a code, used and expired ones too.
+    fn find_invitation(&self, code: TokenDigest) -> PortFuture<'_, Result<Option<Invitation>, StoreError>>;
+
+    /// Uses an invitation and notes the certificate that was issued for it; the gateway's earlier
+    /// certificates are revoked: the hardware was replaced, or the key is lost. All of it or nothing.
+    fn enrol(
+        &self,
+        code: TokenDigest,
+        certificate: GatewayCertificate,
+    ) -> PortFuture<'_, Result<Result<(), EnrolmentRefusal>, StoreError>>;
+
+    /// Notes a certificate that a gateway was given.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the gateway.
+    fn add_certificate(&self, certificate: GatewayCertificate) -> PortFuture<'_, Result<(), StoreError>>;
+
+    /// The certificates of a gateway, the newest first; at most [`CERTIFICATES_MAX`].
+    fn certificates<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        gateway: &'a GatewayId,
+    ) -> PortFuture<'a, Result<Vec<GatewayCertificate>, StoreError>>;
+
+    /// Revokes all certificates of a gateway that are not yet, and its unused invitations; answers how many
+    /// certificates there were.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the gateway.
+    fn revoke_gateway(
+        &self,
+        tenant: TenantId,
+        gateway: GatewayId,
+        now: Timestamp,
+    ) -> PortFuture<'_, Result<u64, StoreError>>;
+
+    /// The serial numbers of certificates that are revoked and whose end is after `now`.
+    fn revoked_serials(&self, now: Timestamp) -> PortFuture<'_, Result<Vec<String>, StoreError>>;
+
     /// The user of a name.
     fn find_user<'a>(&'a self, name: &'a UserName) -> PortFuture<'a, Result<Option<User>, StoreError>>;
 
@@ -92,6 +140,9 @@ pub trait TenancyStore: Send + Sync {
     /// Removes the sessions that are no longer good and answers how many there were.
     fn expire_sessions(&self, now: Timestamp) -> PortFuture<'_, Result<u64, StoreError>>;
 }
+
+/// Certificates of one gateway that are told: two years of monthly renewals.
+pub const CERTIFICATES_MAX: u32 = 24;
 
 /// Most sessions one user has at a time: more than anyone has devices, few enough that logging in
 /// again and again does not fill the store.

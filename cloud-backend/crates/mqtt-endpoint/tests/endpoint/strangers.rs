@@ -1,8 +1,10 @@
 //! Callers that are not gateways, or not the gateway they say.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use mqtt_endpoint::{HandshakeFailure, Limits, Refusal};
+use mqtt_endpoint::{DisconnectReason, EndpointEvent, GatewayIdentity, HandshakeFailure, Limits, Refusal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -53,6 +55,58 @@ async fn a_certificate_of_ours_that_names_no_gateway_is_refused() {
     let tls = running.authority.client_tls(&running.authority, Some("urn:something:else"));
     Gateway::start(running.options_with("acme/hall-2", tls)).error().await;
     handshake_fails(&running, HandshakeFailure::NoIdentity).await;
+}
+
+/// A gateway with a certificate of its own until `end`, connected; and the certificate.
+async fn connect_until(running: &mut Running, hall: &GatewayIdentity, end: SystemTime) -> (Gateway, Shown) {
+    let (tls, serial) = running.authority.gateway_tls(hall, end);
+    let mut gateway = Gateway::start(running.options_with(&hall.to_string(), Arc::clone(&tls)));
+    gateway.connected().await;
+    assert!(matches!(running.event().await, EndpointEvent::Connected { .. }));
+    (gateway, Shown { tls, serial })
+}
+
+/// What a gateway shows.
+struct Shown {
+    tls: Arc<rustls::ClientConfig>,
+    serial: String,
+}
+
+async fn ended(running: &mut Running, why: &DisconnectReason) {
+    let event = running.event().await;
+    let EndpointEvent::Disconnected { reason, .. } = &event else { panic!("not an end: {event:?}") };
+    assert_eq!(reason, why);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_loses_its_connection_at_once_and_opens_no_other() {
+    let mut running = Running::start().await;
+    let (hall, other) = (identity("acme", "hall-2"), identity("acme", "hall-3"));
+    let later = SystemTime::now() + Duration::from_secs(3_600);
+    let (mut revoked, shown) = connect_until(&mut running, &hall, later).await;
+    let (mut kept, _) = connect_until(&mut running, &other, later).await;
+    running.endpoint.revoke(HashSet::from([shown.serial]));
+    ended(&mut running, &DisconnectReason::CertificateRevoked).await;
+    let said = revoked.error().await;
+    assert!(said.contains("NotAuthorized"), "{said}");
+    Gateway::start(running.options_with(&hall.to_string(), shown.tls)).error().await;
+    let refused = || running.endpoint.metrics().handshake_failures_total(HandshakeFailure::Revoked);
+    eventually("the next attempt is refused", || refused() == 1).await;
+    assert_eq!(kept.subscribe("mfp/v1/acme/hall-3/ack").await.len(), 1, "others stay connected");
+    assert_eq!(running.endpoint.metrics().connections_open(), 1);
+
+    // A new certificate of the same gateway is another matter.
+    connect_until(&mut running, &hall, later).await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_certificate() {
+    let mut running = Running::start().await;
+    let end = SystemTime::now() + Duration::from_secs(2);
+    let (mut gateway, _) = connect_until(&mut running, &identity("acme", "hall-2"), end).await;
+    ended(&mut running, &DisconnectReason::CertificateExpired).await;
+    let said = gateway.error().await;
+    assert!(said.contains("NotAuthorized"), "{said}");
 }
 
 #[tokio::test]

@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use mqtt_endpoint::{Endpoint, EndpointConfig, EndpointEvent, GatewayIdentity, Inbound, Limits, bind};
+use mqtt_endpoint::{
+    Credential, Endpoint, EndpointConfig, EndpointEvent, GatewayIdentity, Inbound, Limits, bind,
+};
 use mqtt_protocol_core::mqtt::packet::v5_0::Connect;
 use plant_model::{GatewayId, TenantId};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
@@ -68,8 +70,15 @@ impl Authority {
     }
 
     fn issue(&self, name: SanType) -> Credentials {
+        self.issue_until(name, None)
+    }
+
+    fn issue_until(&self, name: SanType, end: Option<SystemTime>) -> Credentials {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![name];
+        if let Some(end) = end {
+            params.not_after = end.into();
+        }
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("signed").der().clone();
         (vec![certificate], PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS #8"))
@@ -98,6 +107,22 @@ impl Authority {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .expect("they fit")
+    }
+
+    /// TLS of a gateway whose certificate ends then; and the certificate's serial number.
+    pub(crate) fn gateway_tls(
+        &self,
+        identity: &GatewayIdentity,
+        end: SystemTime,
+    ) -> (Arc<ClientConfig>, String) {
+        let uri = format!("urn:mfp:{}:{}", identity.tenant, identity.gateway);
+        let (chain, key) = self.issue_until(SanType::URI(uri.try_into().expect("ASCII")), Some(end));
+        let serial = Credential::from_certificate_der(&chain[0]).expect("one identity").serial;
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("supported")
+            .with_root_certificates(self.roots());
+        (Arc::new(builder.with_client_auth_cert(chain, key).expect("they fit")), serial)
     }
 
     /// TLS of a client that trusts this authority and presents a certificate of `issuer` with `uri`.
