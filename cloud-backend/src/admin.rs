@@ -1,24 +1,16 @@
 //! The commands beside `serve`.
 
-use std::fs::OpenOptions;
 use std::io::{BufRead as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use fleet::{FleetStore, LedgerRow};
-use pki::IssuedIdentity;
-use plant_model::{GatewayId, TenantId};
+use plant_model::TenantId;
 use rand::TryRngCore as _;
 use serde_json::json;
-use tenancy::{PasswordHash, Role, TenancyStore, Tenant, User, UserName};
+use tenancy::{PasswordHash, Role, TenancyStore as _, Tenant, User, UserName};
 
-use crate::cli::{DataArgs, GatewayAddArgs, LedgerArgs, UserAddArgs};
+use crate::cli::{DataArgs, LedgerArgs, UserAddArgs};
 use crate::data::DataDir;
-
-/// How long a gateway's certificate is good. There is no renewal yet: it must outlast a season in a cupboard.
-const GATEWAY_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// `tenant add`
 pub(crate) async fn add_tenant(
@@ -77,56 +69,6 @@ fn read_password() -> anyhow::Result<String> {
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// `gateway add`
-pub(crate) async fn add_gateway(args: GatewayAddArgs) -> anyhow::Result<()> {
-    let GatewayAddArgs { tenant, gateway, out, data, json } = args;
-    let data = DataDir::open(&data.dir)?;
-    let store = data.store().await?;
-    let tenancy: &dyn TenancyStore = &*store;
-    if tenancy.tenant(&tenant).await?.is_none() {
-        bail!("there is no tenant {tenant}; add it with `cloud-backend tenant add {tenant} --name NAME`");
-    }
-    if tenancy.registered_gateways(&tenant).await?.contains(&gateway) {
-        bail!("gateway {gateway} of tenant {tenant} already exists");
-    }
-    let identity = data.authority()?.issue_gateway(&tenant, &gateway, GATEWAY_LIFETIME)?;
-    write_identity(&out, &identity)?;
-    tenancy.add_gateway(tenant.clone(), gateway.clone()).await?;
-    let body = json!({ "tenant": tenant.as_str(), "gateway": gateway.as_str(), "out": out });
-    answer(json, &body, &told(&tenant, &gateway, &out))
-}
-
-fn told(tenant: &TenantId, gateway: &GatewayId, out: &Path) -> String {
-    let out = out.display();
-    format!(
-        "gateway {gateway} of tenant {tenant} added; bring ca.crt, gateway.crt and gateway.key from {out} to it"
-    )
-}
-
-/// Writes the three files; none may exist, so that no gateway loses its key by a slip of the hand.
-fn write_identity(out: &Path, identity: &IssuedIdentity) -> anyhow::Result<()> {
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let files = [
-        ("ca.crt", &identity.root_pem, 0o644),
-        ("gateway.crt", &identity.certificate.chain_pem, 0o644),
-        ("gateway.key", &identity.key_pem, 0o600),
-    ];
-    if let Some((name, ..)) = files.iter().find(|(name, ..)| out.join(name).exists()) {
-        bail!("{} already exists; give --out an empty directory", out.join(name).display());
-    }
-    for (name, content, mode) in files {
-        let path = out.join(name);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&path)
-            .with_context(|| format!("cannot make {}", path.display()))?;
-        file.write_all(content.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
 /// `ledger`
 pub(crate) async fn print_ledger(args: LedgerArgs) -> anyhow::Result<()> {
     let store = DataDir::open(&args.data.dir)?.store().await?;
@@ -166,7 +108,8 @@ fn ledger_text(rows: &[LedgerRow]) -> String {
     text
 }
 
-fn answer(json: bool, body: &serde_json::Value, text: &str) -> anyhow::Result<()> {
+/// Tells the outcome of a command.
+pub(crate) fn answer(json: bool, body: &serde_json::Value, text: &str) -> anyhow::Result<()> {
     if json { print(&format!("{body}\n")) } else { print(&format!("{text}\n")) }
 }
 

@@ -1,5 +1,6 @@
 //! `serve`: builds the parts, runs them, and ends them in order.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fleet::{AlarmFilter, FleetStore};
+use gateway_api::{Certifier, GatewayApi, GatewayServer, Reach};
 use http_api::{ApiState, Commands, HttpServer, LiveFeed};
 use ingestion::IngestStore;
 use mqtt_endpoint::{Endpoint, EndpointConfig, EndpointEvent, Limits, Listener};
@@ -14,17 +16,19 @@ use sd_notify::NotifyState;
 use service_kit::{Clock, stop_signal};
 use store_sqlite::SqliteStore;
 use tenancy::TenancyStore;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::certifier::Authority;
 use crate::cli::ServeArgs;
 use crate::command_line::EndpointLine;
 use crate::data::DataDir;
 use crate::health::Health;
 use crate::ingest::Ingest;
 use crate::operator::Operator;
+use crate::revocation::Revocation;
 use crate::worker::Shared;
 
 /// Time for everything to end; what is not stored by then was not acknowledged and comes again.
@@ -42,6 +46,9 @@ struct Parts {
     endpoint: Endpoint,
     events: mpsc::Receiver<EndpointEvent>,
     feed: LiveFeed,
+    gateways: GatewayServer,
+    certifier: Arc<dyn Certifier>,
+    mqtt: Reach,
 }
 
 /// Runs the backend until it is told to stop.
@@ -51,7 +58,8 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     args.state_file.as_deref().map(StateFile::clear).transpose()?;
     let parts = build(&data, &args).await?;
     let state_file = args.state_file.as_deref().map(|path| StateFile::write(path, &parts)).transpose()?;
-    info!(http = %parts.http.local_addr(), mqtt = %parts.endpoint.local_addr(), "the backend listens");
+    info!(http = %parts.http.local_addr(), mqtt = %parts.endpoint.local_addr(),
+        gateways = %parts.gateways.local_addr(), "the backend listens");
     notify(NotifyState::Ready);
     let outcome = run(parts).await;
     drop(state_file);
@@ -69,14 +77,18 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let config = EndpointConfig { listen: args.mqtt, tls, limits: Limits::default() };
     let (listener, endpoint, events) = mqtt_endpoint::bind(config).await?;
     let http = HttpServer::bind(args.http).await?;
-    Ok(Parts { store, http, listener, endpoint, events, feed })
+    let gateways = GatewayServer::bind(args.gateways, authority.enrolment_tls(&server)?).await?;
+    let certifier = Arc::new(Authority { authority, lifetime: args.certificate_lifetime });
+    let mqtt = Reach { host: None, port: endpoint.local_addr().port() };
+    Ok(Parts { store, http, listener, endpoint, events, feed, gateways, certifier, mqtt })
 }
 
-/// The names in the certificate of the endpoint.
+/// The names in the certificate that gateways see.
 fn server_names(args: &ServeArgs) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let own = (!args.mqtt.ip().is_unspecified()).then(|| args.mqtt.ip().to_string());
-    for name in own.into_iter().chain(args.mqtt_name.iter().cloned()) {
+    let own = [args.mqtt, args.gateways].map(|listen| listen.ip());
+    let own = own.into_iter().filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
+    for name in own.chain(args.mqtt_name.iter().cloned()) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -105,11 +117,28 @@ async fn restore(feed: &LiveFeed, store: &Arc<SqliteStore>) -> anyhow::Result<()
 }
 
 async fn run(parts: Parts) -> anyhow::Result<()> {
-    let Parts { store, http, listener, endpoint, events, feed } = parts;
+    let Parts { store, http, listener, endpoint, events, feed, gateways, certifier, mqtt } = parts;
     let clock = Clock::start();
     let (stopping, health) = (CancellationToken::new(), Arc::new(Health::default()));
     let ingest_store: Arc<dyn IngestStore> = Arc::<SqliteStore>::clone(&store);
     let tenancy: Arc<dyn TenancyStore> = Arc::<SqliteStore>::clone(&store);
+    let poke = Arc::new(Notify::new());
+    let revocation = Revocation {
+        store: Arc::clone(&tenancy),
+        endpoint: endpoint.clone(),
+        poke: Arc::clone(&poke),
+        clock,
+    };
+    // Before anybody connects: a revoked gateway gets in at no moment.
+    let mut revoked = HashSet::new();
+    revocation.reconcile(&mut revoked).await.context("cannot read what is revoked from the store")?;
+    let gateway_api = GatewayApi {
+        store: Arc::clone(&tenancy),
+        certifier,
+        mqtt,
+        revoked: Arc::new(move || poke.notify_one()),
+        clock,
+    };
     let operator = Operator {
         store: Arc::clone(&ingest_store),
         endpoint: endpoint.clone(),
@@ -124,6 +153,8 @@ async fn run(parts: Parts) -> anyhow::Result<()> {
     tasks.spawn(named("mqtt listener", listener.run(stopping.clone())));
     tasks.spawn(named("ingest", Ingest::new(shared, clock).run(events)));
     tasks.spawn(named("http", http.run(api, stopping.clone())));
+    tasks.spawn(named("http for gateways", gateways.run(gateway_api, stopping.clone())));
+    tasks.spawn(named("revocation", revocation.run(revoked, stopping.clone())));
     tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
 
     let outcome = tokio::select! {
@@ -194,6 +225,7 @@ impl StateFile {
         let state = serde_json::json!({
             "http": address(parts.http.local_addr()),
             "mqtt": address(parts.endpoint.local_addr()),
+            "gateways": address(parts.gateways.local_addr()),
             "pid": std::process::id(),
         });
         // Renamed into place: whoever waits for the file never reads half of it.

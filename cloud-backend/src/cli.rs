@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use plant_model::{AlarmId, GatewayId, MachineId, TenantId};
@@ -65,8 +66,15 @@ pub struct ServeArgs {
     /// Address of the MQTT endpoint, TLS; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8883", env = "CLOUD_BACKEND_MQTT")]
     pub mqtt: SocketAddr,
-    /// A host name or IP address under which gateways reach the MQTT endpoint; repeat for more. `localhost`,
-    /// 127.0.0.1 and the address of `--mqtt` are always among them.
+    /// Address of the API where gateways enrol and renew their certificates, TLS; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8884", env = "CLOUD_BACKEND_GATEWAYS")]
+    pub gateways: SocketAddr,
+    /// How long a gateway's certificate is good; the gateway renews it after two thirds. A number and s, m, h
+    /// or d.
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = duration)]
+    pub certificate_lifetime: Duration,
+    /// A host name or IP address under which gateways reach this host; repeat for more. `localhost`,
+    /// 127.0.0.1 and the addresses listened on are always among them.
     #[arg(long, value_name = "NAME")]
     pub mqtt_name: Vec<String>,
     /// Write the addresses and the process id here, as JSON, once the backend listens.
@@ -131,26 +139,68 @@ pub struct UserAddArgs {
 /// Commands on gateways.
 #[derive(Debug, Subcommand)]
 pub enum GatewayCommand {
-    /// Register a gateway and make its key and certificate.
+    /// Make a one-time code with which a technician enrols a gateway, new or replaced.
+    ///
+    /// A gateway that is not registered is. When the code is used, certificates that the gateway had before
+    /// are revoked; its history stays.
+    Invite(GatewayInviteArgs),
+    /// Register a gateway and make its key and certificate here, to be carried to it. It is not renewed.
     Add(GatewayAddArgs),
+    /// List the gateways of a tenant and their certificates.
+    List(GatewayListArgs),
+    /// Revoke a gateway's certificates and codes: its connections end, what it sent stays.
+    Revoke(GatewayArgs),
 }
 
-/// Arguments of `gateway add`.
+/// Which gateway.
 #[derive(Debug, Args)]
-pub struct GatewayAddArgs {
+pub struct GatewayArgs {
     /// The tenant it belongs to.
     #[arg(long)]
     pub tenant: TenantId,
     /// Its id, unique within the tenant.
     #[arg(long)]
     pub gateway: GatewayId,
-    /// Where to write `ca.crt`, `gateway.crt` and `gateway.key`; made when it does not exist.
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
     /// Where everything is kept.
     #[command(flatten)]
     pub data: DataArgs,
     /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `gateway invite`.
+#[derive(Debug, Args)]
+pub struct GatewayInviteArgs {
+    /// Which gateway.
+    #[command(flatten)]
+    pub which: GatewayArgs,
+    /// How long the code is good: a number and s, m, h or d.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub valid: Duration,
+}
+
+/// Arguments of `gateway add`.
+#[derive(Debug, Args)]
+pub struct GatewayAddArgs {
+    /// Which gateway.
+    #[command(flatten)]
+    pub which: GatewayArgs,
+    /// Where to write `ca.crt`, `gateway.crt` and `gateway.key`; made when it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `gateway list`.
+#[derive(Debug, Args)]
+pub struct GatewayListArgs {
+    /// The tenant.
+    #[arg(long)]
+    pub tenant: TenantId,
+    /// Where everything is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -202,6 +252,21 @@ pub struct JournalArgs {
     pub json: bool,
 }
 
+/// A number and a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time; write a number and s, m, h or d, for example 24h");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    if number == 0 { Err(wrong()) } else { Ok(Duration::from_secs(u64::from(number) * seconds)) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -211,6 +276,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        for wrong in ["", "30", "d", "0h", "-1h", "1.5h", "1 h", "9999999999s", "1ß"] {
+            assert!(duration(wrong).is_err_and(|told| told.contains("24h")), "{wrong}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!    ^                          |                               |
 //!    +---- CumulativeAck <------+<--------- after the commit ---+--> live feed -> http-api -> browser
 //!    +---- Command <------------------------------------------------------------ http-api <- browser
+//!    +---- certificates <-- gateway-api <-- invitations, revocations in the store
 //! ```
 //!
 //! Invariants
@@ -15,14 +16,17 @@
 
 mod admin;
 mod app;
+mod certifier;
 mod cli;
 mod command_line;
 mod data;
+mod gateways;
 mod health;
 mod inbox;
 mod ingest;
 mod journal;
 mod operator;
+mod revocation;
 mod worker;
 
 use std::io::Write as _;
@@ -31,8 +35,8 @@ use anyhow::Context as _;
 use service_kit::telemetry::{self, LogFormat};
 
 pub use cli::{
-    AlarmCommand, Cli, Command, DataArgs, GatewayAddArgs, GatewayCommand, JournalArgs, LedgerArgs, ServeArgs,
-    TenantCommand, UserAddArgs, UserCommand,
+    AlarmCommand, Cli, Command, DataArgs, GatewayAddArgs, GatewayArgs, GatewayCommand, GatewayInviteArgs,
+    GatewayListArgs, JournalArgs, LedgerArgs, ServeArgs, TenantCommand, UserAddArgs, UserCommand,
 };
 
 /// Does what the command line says.
@@ -50,7 +54,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
                 admin::add_tenant(id, name, &data, json).await
             }
             Command::User(UserCommand::Add(args)) => admin::add_user(args).await,
-            Command::Gateway(GatewayCommand::Add(args)) => admin::add_gateway(args).await,
+            Command::Gateway(GatewayCommand::Invite(args)) => gateways::invite(args).await,
+            Command::Gateway(GatewayCommand::Add(args)) => gateways::add(args).await,
+            Command::Gateway(GatewayCommand::List(args)) => gateways::list(args).await,
+            Command::Gateway(GatewayCommand::Revoke(args)) => gateways::revoke(args).await,
             Command::Ledger(args) => admin::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Openapi => admin::print(&http_api::openapi_json()),

@@ -29,6 +29,9 @@ pub const ENROL_PATH: &str = "/gateway/v1/enrol";
 /// What the backend answers to [`RenewalRequest`] under.
 pub const RENEW_PATH: &str = "/gateway/v1/renew";
 
+/// Where a gateway asks who it is: [`Identity`].
+pub const IDENTITY_PATH: &str = "/gateway/v1/identity";
+
 /// A one-time code with which a technician enrols a gateway. Secret until it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EnrolmentCode {
@@ -210,6 +213,19 @@ pub struct Certified {
     /// The root certificates to trust from now on, PEM.
     pub roots: String,
     /// Until when the certificate is good, microseconds since 1970 UTC.
+    pub expires_at: i64,
+    /// The backend's time, microseconds since 1970 UTC.
+    pub now: i64,
+}
+
+/// Who the backend takes a gateway for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The customer.
+    pub tenant: String,
+    /// The gateway.
+    pub gateway: String,
+    /// The end of the certificate that was presented, microseconds since 1970 UTC.
     pub expires_at: i64,
     /// The backend's time, microseconds since 1970 UTC.
     pub now: i64,

@@ -29,7 +29,7 @@ pub use command::{Command, CommandOutcome, CommandResult};
 pub use control::{CumulativeAck, Hello, StreamRange};
 pub use diagnostic::{DiagnosticRecord, Dropped, Gap, LossReason};
 pub use enrolment::{
-    Certified, CodeError, ENROL_PATH, Enrolment, EnrolmentCode, EnrolmentRequest, RENEW_PATH, RenewalRequest,
+    Certified, CodeError, ENROL_PATH, Enrolment, EnrolmentCode, EnrolmentRequest, IDENTITY_PATH, Identity, RENEW_PATH, RenewalRequest,
 };
 pub use error::DecodeError;
 pub use live::{Live, MachineLink};

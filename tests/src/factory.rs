@@ -134,8 +134,8 @@ async fn launch_backend(
     remove(&state_file)?;
     let (data, state) = (folder.join("data"), state_file.clone());
     let (http, mqtt) = (http.to_string(), mqtt.to_string());
-    let arguments =
-        ["serve", "--data", text(&data)?, "--http", &http, "--mqtt", &mqtt, "--state-file", text(&state)?];
+    let mut arguments = vec!["serve", "--data", text(&data)?, "--http", &http, "--mqtt", &mqtt];
+    arguments.extend(["--gateways", "127.0.0.1:0", "--state-file", text(&state)?]);
     let mut service = Service::spawn("cloud-backend", program, &arguments, &folder.join("backend.log"))?;
     let state = service.wait_for_state(&state_file, START).await?;
     Ok((service, state))

@@ -107,7 +107,7 @@ impl Installation {
     pub(crate) async fn serve_with(&self, environment: &[(&str, &Path)]) -> Backend {
         let state = self.state_file();
         let mut command =
-            self.command(&["serve", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--state-file"]);
+            self.command(&["serve", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--gateways", "127.0.0.1:0", "--state-file"]);
         let child =
             command.arg(&state).envs(environment.iter().copied()).spawn().expect("the program starts");
         let mut backend =

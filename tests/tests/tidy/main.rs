@@ -7,7 +7,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// For each crate, the crates of this project it may depend on. An edge that is not here does not exist.
-const EDGES: [(&str, &[&str]); 25] = [
+const EDGES: [(&str, &[&str]); 27] = [
     // L0
     ("plant-model", &[]),
     // L1
@@ -29,10 +29,12 @@ const EDGES: [(&str, &[&str]); 25] = [
     ("driver-modbus", &["plant-model", "acquisition", "service-kit"]),
     ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),
     ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit"]),
+    ("gateway-identity", &["plant-model", "protocol", "service-kit"]),
     ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
     ("mqtt-endpoint", &["plant-model", "protocol"]),
     ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),
     ("pki", &["plant-model"]),
+    ("gateway-api", &["plant-model", "protocol", "tenancy", "service-kit"]),
     // L4: composition roots
     (
         "edge-agent",
@@ -49,6 +51,7 @@ const EDGES: [(&str, &[&str]); 25] = [
             "edge-store",
             "driver-modbus",
             "driver-opcua",
+            "gateway-identity",
             "uplink-mqtt",
         ],
     ),
@@ -64,6 +67,7 @@ const EDGES: [(&str, &[&str]); 25] = [
             "store-sqlite",
             "mqtt-endpoint",
             "http-api",
+            "gateway-api",
             "pki",
         ],
     ),

@@ -1,0 +1,87 @@
+//! Enrolment: from a code to an identity.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use plant_model::{GatewayId, TenantId, Timestamp};
+use protocol::{ENROL_PATH, Enrolment, EnrolmentCode, EnrolmentRequest};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::ClientConfig;
+
+use crate::client::Backend;
+use crate::pin::Pinned;
+use crate::{IdentityError, IdentityFiles};
+
+/// What an enrolment brought, beside the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    /// Whom this gateway works for.
+    pub tenant: TenantId,
+    /// Who it is.
+    pub gateway: GatewayId,
+    /// Where the MQTT endpoint is.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Where certificates are renewed.
+    pub cloud: String,
+    /// The end of the certificate.
+    pub expires_at: Timestamp,
+    /// The backend's time when it answered.
+    pub now: Timestamp,
+}
+
+/// Makes a key, has it certified with a one-time code, and writes both.
+///
+/// # Errors
+/// The backend cannot be reached, is another one than the code says, or refuses; a file cannot be written.
+/// The code is used up only if the backend answered with a certificate.
+pub async fn enrol(
+    cloud: &str,
+    code: &EnrolmentCode,
+    agent_version: &str,
+    files: &IdentityFiles,
+) -> Result<Enrolled, IdentityError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let pinned = Pinned::new(code.clone(), Arc::clone(&provider));
+    let is_foreign = Arc::clone(&pinned.is_foreign);
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| IdentityError::Answer { url: cloud.to_owned(), detail: error.to_string() })?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(pinned))
+        .with_no_client_auth();
+    let backend = Backend::new(cloud, tls)?;
+    let (key_pem, certificate_request) = key_and_request()?;
+    let request =
+        EnrolmentRequest { code: code.clone(), certificate_request, agent_version: agent_version.to_owned() };
+    let answer: Result<Enrolment, IdentityError> = backend.post(ENROL_PATH, &request).await;
+    if answer.is_err() && is_foreign.load(Ordering::Acquire) {
+        return Err(IdentityError::OtherAuthority { url: backend.url() });
+    }
+    let answer = answer?;
+    let enrolled = read(&backend, &answer)?;
+    files.store(&key_pem, &answer.identity.certificate, &answer.identity.roots)?;
+    Ok(enrolled)
+}
+
+fn read(backend: &Backend, answer: &Enrolment) -> Result<Enrolled, IdentityError> {
+    let strange =
+        |error: plant_model::IdError| IdentityError::Answer { url: backend.url(), detail: error.to_string() };
+    Ok(Enrolled {
+        tenant: TenantId::new(&answer.tenant).map_err(strange)?,
+        gateway: GatewayId::new(&answer.gateway).map_err(strange)?,
+        host: answer.mqtt_host.clone().unwrap_or_else(|| backend.host().to_owned()),
+        port: answer.mqtt_port,
+        cloud: backend.url(),
+        expires_at: Timestamp::from_micros(answer.identity.expires_at),
+        now: Timestamp::from_micros(answer.identity.now),
+    })
+}
+
+/// A new key and a request signed with it, both PEM. The backend decides about names.
+pub(crate) fn key_and_request() -> Result<(String, String), IdentityError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let request = CertificateParams::default().serialize_request(&key)?.pem()?;
+    Ok((key.serialize_pem(), request))
+}
