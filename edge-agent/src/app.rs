@@ -27,6 +27,7 @@ use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
 use crate::alarms::{MachineAlarms, Outlets, keep};
 use crate::board::{Board, MachineBoard};
+use crate::certificate;
 use crate::cli::RunArguments;
 use crate::commands::CommandDesk;
 use crate::lane::{FastLane, UrgentTraffic};
@@ -96,6 +97,8 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         let settings = uplink_settings(config, to);
         tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stop_uplink))
     });
+    let stop_renewal = stops.uplink.clone();
+    let certificate = config.uplink.as_ref().map(|to| certificate::spawn(to, clock, stop_renewal));
     let observed = Observed {
         tenant: config.tenant.to_string(),
         gateway: config.gateway.to_string(),
@@ -105,6 +108,7 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         heartbeat: Arc::clone(&heartbeat),
         recorder: recorder.counters(),
         uplink,
+        certificate: certificate.unwrap_or_default(),
         lane,
         latency,
         desk,

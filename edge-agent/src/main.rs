@@ -4,6 +4,7 @@ mod alarms;
 mod app;
 mod board;
 mod bus_load;
+mod certificate;
 mod cli;
 mod commands;
 mod lane;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     telemetry::init(cli.log_format.into(), &cli.log);
     let outcome = match cli.command {
         Command::Run(arguments) => app::run(&arguments).map(|()| Found::Something),
+        Command::Enrol(arguments) => tools::enrol::run(&arguments),
         Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
         Command::Alarm(AlarmCommand::Test(arguments)) => tools::alarm_test::run(&arguments),
         Command::Read(ReadCommand::Modbus(arguments)) => tools::read::modbus(&arguments),

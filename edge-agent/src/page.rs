@@ -155,11 +155,13 @@ fn delivery(out: &mut String, status: &Status) {
         format_args!(
             "<h2>Buffer and uplink</h2><table>\
              <tr><th>uplink</th><td>{}</td></tr><tr><th>waiting for delivery</th><td>{} batches</td></tr>\
+             <tr><th>certificate</th><td>{}</td></tr>\
              <tr><th>buffer</th><td>{}, {} batches committed, {} failures</td></tr>\
              <tr><th>samples</th><td>{} acquired, {} withheld as unchanged, {} restated, \
              {} committed, {} dropped</td></tr></table>",
             state(uplink.connected, "connected", &trouble),
             buffer.backlog_batches,
+            certificate(status),
             state(!buffer.stalled, "commits", "cannot commit: check the disk"),
             buffer.batches_committed,
             buffer.commit_failures,
@@ -170,6 +172,13 @@ fn delivery(out: &mut String, status: &Status) {
             samples.dropped
         ),
     );
+}
+
+fn certificate(status: &Status) -> String {
+    let Some(certificate) = &status.certificate else { return "unknown".to_owned() };
+    let good = format!("good for {} days", certificate.days_left);
+    let bad = certificate.error.clone().unwrap_or_else(|| "it has ended".to_owned());
+    state(certificate.error.is_none() && certificate.days_left >= 0, &good, &bad)
 }
 
 fn alarms(out: &mut String, machines: &[MachineView], operable: bool) {

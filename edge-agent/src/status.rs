@@ -26,6 +26,7 @@ use uplink_mqtt::UplinkCounters;
 
 use crate::board::{Board, MachineBoard};
 use crate::bus_load::{BusLoad, BusMeter};
+use crate::certificate::{self, Certificate, CertificateStatus};
 use crate::commands::CommandDesk;
 use crate::lane::FastLane;
 use crate::latency::{AlarmLatency, LatencyRow};
@@ -50,6 +51,7 @@ pub(crate) struct Observed {
     pub heartbeat: Arc<AtomicU64>,
     pub recorder: Arc<RecorderCounters>,
     pub uplink: Arc<UplinkCounters>,
+    pub certificate: Certificate,
     pub lane: Arc<FastLane>,
     pub latency: Arc<AlarmLatency>,
     pub desk: Arc<CommandDesk>,
@@ -93,6 +95,8 @@ pub(crate) struct Status {
     pub samples: Samples,
     pub buffer: Buffer,
     pub uplink: Uplink,
+    /// `null` without an uplink, or while the file cannot be read.
+    pub certificate: Option<CertificateStatus>,
     pub alarms: Alarms,
     pub buses: Vec<Bus>,
     pub machines: Vec<Machine>,
@@ -320,6 +324,7 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
             resends: uplink.resends(),
             last_error: uplink.last_error(),
         },
+        certificate: certificate::status(&observed.certificate, observed.clock.wall()),
         alarms: Alarms {
             fast_lane_dropped: observed.lane.dropped(),
             commands_unreadable: observed.desk.unreadable(),
@@ -391,6 +396,7 @@ pub(crate) mod tests {
             heartbeat: Arc::new(AtomicU64::new(clock.now().micros())),
             recorder: Arc::default(),
             uplink: Arc::default(),
+            certificate: Certificate::default(),
             lane: Arc::default(),
             latency: Arc::default(),
             desk: Arc::new(CommandDesk::new(clock)),

@@ -177,6 +177,9 @@ pub struct EnrolmentRequest {
     pub certificate_request: String,
     /// The version of the agent.
     pub agent_version: String,
+    /// `TENANT/GATEWAY` that the gateway is configured as; a code for another one is refused and stays good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
 }
 
 /// What an enrolled gateway gets.

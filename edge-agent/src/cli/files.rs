@@ -89,6 +89,25 @@ pub(crate) struct RunArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct EnrolArguments {
+    /// Address of the backend, https://HOST or https://HOST:PORT (8884 if it is not given).
+    #[arg(long, value_name = "URL")]
+    pub cloud: String,
+    /// The one-time code, as `cloud-backend gateway invite` printed it.
+    #[arg(long, env = "EDGE_AGENT_CODE", hide_env_values = true)]
+    pub code: protocol::EnrolmentCode,
+    /// Folder with agent.toml, which is made if it is not there, and machines.d/.
+    #[arg(long, env = "EDGE_AGENT_CONFIG", default_value = "/etc/edge-agent")]
+    pub config: PathBuf,
+    /// Folder for the identity and the buffer, for a new agent.toml.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/edge-agent")]
+    pub state: PathBuf,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
     /// Folder with agent.toml and machines.d/.
     #[arg(long, env = "EDGE_AGENT_CONFIG", default_value = "/etc/edge-agent")]

@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use service_kit::telemetry::LogFormat;
 
 pub(crate) use files::{
-    AlarmTestArguments, CheckArguments, DiagArguments, GenerateArguments, ImportArguments, RunArguments,
-    WatchArguments,
+    AlarmTestArguments, CheckArguments, DiagArguments, EnrolArguments, GenerateArguments, ImportArguments,
+    RunArguments, WatchArguments,
 };
 pub(crate) use modbus::{ReadModbusArguments, ScanModbusArguments, ScanSerialArguments};
 pub(crate) use opcua::{
@@ -41,6 +41,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the agent until SIGTERM or Ctrl-C.
     Run(RunArguments),
+    /// Make this machine a gateway: with a one-time code it gets a certificate for a key that it makes
+    /// itself, and a first agent.toml if there is none.
+    ///
+    /// The code also says which backend to trust: no other is spoken to. A gateway that was enrolled before
+    /// is enrolled again in the same way; what it was known by before is revoked, its history stays.
+    Enrol(EnrolArguments),
     /// Read the configuration and show what the agent would do: requests, cycle time, worst-case alarm
     /// latency, bytes a day, buffer days. Changes nothing; refuses what cannot work (exit code 78).
     Check(CheckArguments),

@@ -6,6 +6,7 @@
 pub(crate) mod alarm_test;
 pub(crate) mod check;
 pub(crate) mod diag;
+pub(crate) mod enrol;
 mod expect;
 pub(crate) mod generate;
 pub(crate) mod import;

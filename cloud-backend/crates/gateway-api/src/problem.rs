@@ -33,6 +33,14 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "code-foreign", "Code of another installation", detail)
     }
 
+    pub(crate) fn other_gateway(becomes: &str, expected: &str) -> Self {
+        let detail = format!(
+            "the code is for gateway {becomes}, and this one is configured as {}; the code was not used",
+            expected.chars().take(160).collect::<String>()
+        );
+        Self::new(StatusCode::CONFLICT, "code-other-gateway", "Code of another gateway", detail)
+    }
+
     pub(crate) fn no_certificate() -> Self {
         let detail = "this needs the gateway's certificate; a gateway without one is enrolled with a code";
         Self::new(StatusCode::UNAUTHORIZED, "no-certificate", "No certificate", detail)

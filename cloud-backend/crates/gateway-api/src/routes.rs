@@ -89,6 +89,10 @@ async fn enrol(
     };
     invitation.check(now)?;
     let (tenant, gateway) = (&invitation.tenant, &invitation.gateway);
+    let becomes = format!("{tenant}/{gateway}");
+    if let Some(expected) = request.expected.filter(|expected| *expected != becomes) {
+        return Err(Problem::other_gateway(&becomes, &expected));
+    }
     let signed = api.certifier.sign(tenant, gateway, &request.certificate_request)?;
     api.store.enrol(code, noted(tenant, gateway, &signed, now)).await??;
     tracing::info!(tenant.id = %tenant, gateway.id = %gateway, serial = signed.serial,

@@ -51,8 +51,10 @@ pub struct UplinkConfig {
     pub ca_file: PathBuf,
     /// This gateway's certificate.
     pub certificate_file: PathBuf,
-    /// This gateway's private key.
+    /// This gateway's private key; the same file, if the certificate is renewed.
     pub key_file: Secret,
+    /// Where the certificate is renewed, `https://HOST:PORT`; `None`: it is not.
+    pub renewal_url: Option<String>,
 }
 
 /// The buffer.
@@ -119,12 +121,19 @@ fn uplink(section: &mut Section<'_>) -> Option<UplinkConfig> {
     let certificate_file =
         section.required_text("certificate_file", "the path of this gateway's certificate");
     let key_file = section.required_text("key_file", "the path of this gateway's private key");
+    let renewal_url = section.text("renewal_url");
+    if renewal_url.is_some() && certificate_file != key_file {
+        let told = "needs certificate_file and key_file to be one file, so that both change together; \
+                    `edge-agent enrol` makes it";
+        section.problem("renewal_url", told);
+    }
     Some(UplinkConfig {
         host: host?.to_owned(),
         port: u16::try_from(port).ok()?,
         ca_file: ca_file?.into(),
         certificate_file: certificate_file?.into(),
         key_file: key_file?.into(),
+        renewal_url: renewal_url.map(str::to_owned),
     })
 }
 

@@ -31,6 +31,17 @@ pub struct Enrolled {
     pub now: Timestamp,
 }
 
+/// With what a gateway is enrolled.
+#[derive(Debug)]
+pub struct EnrolmentOrder {
+    /// The code.
+    pub code: EnrolmentCode,
+    /// `TENANT/GATEWAY` that the gateway is configured as; the backend refuses a code for another one.
+    pub expected: Option<String>,
+    /// The version of the agent, for the backend's records.
+    pub agent_version: String,
+}
+
 /// Makes a key, has it certified with a one-time code, and writes both.
 ///
 /// # Errors
@@ -38,10 +49,10 @@ pub struct Enrolled {
 /// The code is used up only if the backend answered with a certificate.
 pub async fn enrol(
     cloud: &str,
-    code: &EnrolmentCode,
-    agent_version: &str,
+    order: EnrolmentOrder,
     files: &IdentityFiles,
 ) -> Result<Enrolled, IdentityError> {
+    let EnrolmentOrder { code, expected, agent_version } = order;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pinned = Pinned::new(code.clone(), Arc::clone(&provider));
     let is_foreign = Arc::clone(&pinned.is_foreign);
@@ -53,8 +64,7 @@ pub async fn enrol(
         .with_no_client_auth();
     let backend = Backend::new(cloud, tls)?;
     let (key_pem, certificate_request) = key_and_request()?;
-    let request =
-        EnrolmentRequest { code: code.clone(), certificate_request, agent_version: agent_version.to_owned() };
+    let request = EnrolmentRequest { code, certificate_request, agent_version, expected };
     let answer: Result<Enrolment, IdentityError> = backend.post(ENROL_PATH, &request).await;
     if answer.is_err() && is_foreign.load(Ordering::Acquire) {
         return Err(IdentityError::OtherAuthority { url: backend.url() });

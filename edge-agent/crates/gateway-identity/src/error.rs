@@ -74,6 +74,9 @@ pub enum IdentityError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// Nobody is configured to ask.
+    #[error("the certificate is due for renewal and uplink.renewal_url is not configured; enrol the gateway")]
+    NoRenewal,
     /// No key could be made, or no request signed.
     #[error("cannot make a key: {0}")]
     Key(#[from] rcgen::Error),

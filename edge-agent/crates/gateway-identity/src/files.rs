@@ -54,6 +54,20 @@ impl IdentityFiles {
         Self { certificate: folder.join(CERTIFICATE_FILE), roots: folder.join(ROOTS_FILE) }
     }
 
+    /// Makes sure that files can be written where they belong.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub fn prepare(&self) -> Result<(), IdentityError> {
+        for path in [&self.certificate, &self.roots] {
+            let probe = beside(path, ".draft");
+            make_folder(path)?;
+            write_synced(&probe, "", 0o600).map_err(failed("write", &probe))?;
+            std::fs::remove_file(&probe).map_err(failed("remove", &probe))?;
+        }
+        Ok(())
+    }
+
     /// Writes a first identity, or one after an enrolment. The key goes first: a crash in between leaves
     /// what the roots of before or no roots do not fit, and the next enrolment mends it.
     pub(crate) fn store(&self, key_pem: &str, chain_pem: &str, roots_pem: &str) -> Result<(), IdentityError> {
@@ -71,9 +85,7 @@ impl IdentityFiles {
 
     /// Where a certificate lies while it is tried.
     pub(crate) fn staged(&self) -> Self {
-        let mut certificate = self.certificate.clone().into_os_string();
-        certificate.push(".new");
-        Self { certificate: certificate.into(), roots: self.roots.clone() }
+        Self { certificate: beside(&self.certificate, ".new"), roots: self.roots.clone() }
     }
 
     /// Puts the certificate that was tried in the place of the old one.
@@ -127,17 +139,22 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
 
 /// Written beside its name, synced and renamed: whoever reads sees all of the old or all of the new.
 fn write_whole(path: &Path, content: &str, mode: u32) -> Result<(), IdentityError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(failed("make", folder))?;
-    }
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".draft");
-    let draft = PathBuf::from(draft);
+    make_folder(path)?;
+    let draft = beside(path, ".draft");
     write_synced(&draft, content, mode).map_err(failed("write", &draft))?;
     std::fs::rename(&draft, path).map_err(failed("write", path))?;
     sync_folder(path)
+}
+
+fn make_folder(path: &Path) -> Result<(), IdentityError> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make", folder))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn write_synced(path: &Path, content: &str, mode: u32) -> std::io::Result<()> {

@@ -18,7 +18,7 @@ mod files;
 mod pin;
 mod renew;
 
-pub use enrol::{Enrolled, enrol};
+pub use enrol::{Enrolled, EnrolmentOrder, enrol};
 pub use error::IdentityError;
 pub use files::{CERTIFICATE_FILE, CertificateTimes, IdentityFiles, ROOTS_FILE};
 pub use renew::{RenewalState, Renewer, renew};

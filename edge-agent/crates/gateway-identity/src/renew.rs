@@ -71,8 +71,8 @@ pub struct RenewalState {
 
 /// Keeps the certificate good.
 pub struct Renewer {
-    /// Where certificates are renewed.
-    pub cloud: String,
+    /// Where certificates are renewed; `None` if they are not.
+    pub cloud: Option<String>,
     /// The version of the agent, for the backend's records.
     pub agent_version: String,
     /// The identity.
@@ -111,7 +111,8 @@ impl Renewer {
         let mut times = self.files.times()?;
         self.note(|state| state.times = Some(times));
         if self.left(times.renewal_at()).is_zero() {
-            times = renew(&self.cloud, &self.agent_version, &self.files).await?;
+            let cloud = self.cloud.as_ref().ok_or(IdentityError::NoRenewal)?;
+            times = renew(cloud, &self.agent_version, &self.files).await?;
             tracing::info!(expires_at = %times.expires_at, "the certificate of this gateway is renewed");
             self.note(|state| {
                 *state = RenewalState { times: Some(times), renewals: state.renewals + 1, error: None };
