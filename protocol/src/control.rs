@@ -98,6 +98,9 @@ pub struct CumulativeAck {
     pub stream: StreamId,
     /// The last batch of the unbroken row from 1.
     pub committed_through: Sequence,
+    /// The backend asks for the batches behind `committed_through` up to and including this one: later
+    /// ones came, these did not.
+    pub missing_through: Option<Sequence>,
 }
 
 impl CumulativeAck {
@@ -108,6 +111,7 @@ impl CumulativeAck {
             epoch: self.epoch.as_u64(),
             stream: self.stream.code().into(),
             committed_through: self.committed_through.as_u64(),
+            missing_through: self.missing_through.map_or(0, Sequence::as_u64),
         })
     }
 
@@ -117,10 +121,19 @@ impl CumulativeAck {
     /// The bytes are no acknowledgement.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let ack: wire::Ack = container::open_plain(bytes, "Ack")?;
+        let missing = ack.missing_through;
+        if missing != 0 && missing <= ack.committed_through {
+            let detail = format!(
+                "{missing} cannot be missing: {} is the last of the unbroken row",
+                ack.committed_through
+            );
+            return Err(DecodeError::field("missing_through", detail));
+        }
         Ok(Self {
             epoch: Epoch::from_u64(ack.epoch),
             stream: stream(ack.stream)?,
             committed_through: Sequence::from_u64(ack.committed_through),
+            missing_through: (missing != 0).then(|| Sequence::from_u64(missing)),
         })
     }
 }

@@ -202,6 +202,8 @@ pub(crate) struct Ack {
     pub stream: u32,
     #[prost(uint64, tag = "3")]
     pub committed_through: u64,
+    #[prost(uint64, tag = "4")]
+    pub missing_through: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -290,8 +290,13 @@ fn control_messages_come_back() {
         epoch: Epoch::from_u64(3),
         stream: StreamId::Telemetry,
         committed_through: Sequence::from_u64(9),
+        missing_through: None,
     };
     assert_eq!(CumulativeAck::decode(&ack.encode()), Ok(ack));
+    let asks = CumulativeAck { missing_through: Some(Sequence::from_u64(12)), ..ack };
+    assert_eq!(CumulativeAck::decode(&asks.encode()), Ok(asks));
+    let contradicts = CumulativeAck { missing_through: Some(Sequence::from_u64(9)), ..ack };
+    assert_eq!(CumulativeAck::decode(&contradicts.encode()).expect_err("9 is there").reason(), "field");
     let live = Live {
         at: Timestamp::from_micros(5),
         latest: vec![SeriesSamples { series: SeriesId(1), samples: vec![sample(Value::Int(1), 5)] }],

@@ -35,6 +35,7 @@ pub(super) fn record_hello(
         epoch: hello.epoch,
         stream,
         committed_through: Sequence::ZERO,
+        missing_through: None,
     });
     for ack in &mut acks {
         let key = StreamKey { gateway: gateway.clone(), epoch: hello.epoch, stream: ack.stream };

@@ -44,7 +44,9 @@ impl Application<'_> {
             self.store(&key, message)?;
         }
         let fate = message.verdict.fate(placement);
-        self.streams.get(self.c, &key)?.tally.count(message, fate);
+        let state = self.streams.get(self.c, &key)?;
+        state.tally.count(message, fate);
+        state.note_arrival(header.sequence);
         Ok(fate)
     }
 
