@@ -1,5 +1,8 @@
 //! The opening of a connection and acknowledgements (SPEC section 3).
 
+use plant_model::Timestamp;
+use prost::Message;
+
 use crate::diagnostic::stream;
 use crate::journal::text;
 use crate::{DecodeError, Epoch, Sequence, StreamId, container, wire};
@@ -113,6 +116,22 @@ impl CumulativeAck {
             committed_through: self.committed_through.as_u64(),
             missing_through: self.missing_through.map_or(0, Sequence::as_u64),
         })
+    }
+
+    /// To bytes that say beside what time it is for the sender (SPEC section 11).
+    #[must_use]
+    pub fn encode_at(&self, now: Timestamp) -> Vec<u8> {
+        let mut bytes = self.encode();
+        // Fields of a protobuf message may follow each other in any order.
+        wire::AckTime { told_at_us: Some(now.micros()) }.encode_raw(&mut bytes);
+        bytes
+    }
+
+    /// What time it was for the sender, if the bytes say so.
+    #[must_use]
+    pub fn told_at(bytes: &[u8]) -> Option<Timestamp> {
+        let time: wire::AckTime = container::open_plain(bytes, "Ack").ok()?;
+        time.told_at_us.map(Timestamp::from_micros)
     }
 
     /// From bytes.

@@ -9,6 +9,7 @@ mod id;
 mod sample;
 mod tag;
 mod time;
+mod time_keeper;
 mod value;
 
 pub use alarm::{
@@ -19,4 +20,5 @@ pub use id::{AlarmId, CommandId, GatewayId, IdError, MachineId, SiteId, TagId, T
 pub use sample::Sample;
 pub use tag::{DataType, Enumeration, EnumerationError, TagDefinition};
 pub use time::{Monotonic, Timestamp, TimestampError};
+pub use time_keeper::{TimeChange, TimeKeeper, TimeSource};
 pub use value::{Quality, QualityClass, Value};
