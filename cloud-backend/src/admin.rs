@@ -7,14 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use fleet::{FleetStore, LedgerRow};
 use pki::IssuedIdentity;
 use plant_model::{GatewayId, TenantId};
 use rand::TryRngCore as _;
 use serde_json::json;
 use tenancy::{PasswordHash, Role, TenancyStore, Tenant, User, UserName};
 
-use crate::cli::{DataArgs, GatewayAddArgs, LedgerArgs, UserAddArgs};
+use crate::cli::{DataArgs, GatewayAddArgs, UserAddArgs};
 use crate::data::DataDir;
 
 /// How long a gateway's certificate is good. There is no renewal yet: it must outlast a season in a cupboard.
@@ -125,45 +124,6 @@ fn write_identity(out: &Path, identity: &IssuedIdentity) -> anyhow::Result<()> {
         file.write_all(content.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// `ledger`
-pub(crate) async fn print_ledger(args: LedgerArgs) -> anyhow::Result<()> {
-    let store = DataDir::open(&args.data.dir)?.store().await?;
-    let rows = store.ledger(&args.tenant).await?;
-    if args.json { print(&http_api::ledger_json(rows)) } else { print(&ledger_text(&rows)) }
-}
-
-fn ledger_text(rows: &[LedgerRow]) -> String {
-    let mut text = format!(
-        "{:<20} {:<16} {:<10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12} {:>5}\n",
-        "gateway",
-        "epoch",
-        "stream",
-        "committed",
-        "received",
-        "stored",
-        "duplicate",
-        "rejected",
-        "samples",
-        "gaps"
-    );
-    for row in rows {
-        let epoch = row.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
-        let rejected: u64 = row.rejected.iter().map(|(_, count)| count).sum();
-        text.push_str(&format!(
-            "{:<20} {epoch:<16} {:<10} {:>10} {:>10} {:>10} {:>10} {rejected:>10} {:>12} {:>5}\n",
-            row.gateway.as_str(),
-            row.stream.name(),
-            row.committed_through.as_u64(),
-            row.received,
-            row.stored,
-            row.duplicate,
-            row.samples_stored,
-            row.gaps.len()
-        ));
-    }
-    text
 }
 
 fn answer(json: bool, body: &serde_json::Value, text: &str) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@
 
 mod admin;
 mod app;
+mod books;
 mod cli;
 mod command_line;
 mod data;
@@ -22,6 +23,7 @@ mod health;
 mod inbox;
 mod ingest;
 mod journal;
+mod ledger;
 mod operator;
 mod worker;
 
@@ -51,7 +53,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             }
             Command::User(UserCommand::Add(args)) => admin::add_user(args).await,
             Command::Gateway(GatewayCommand::Add(args)) => admin::add_gateway(args).await,
-            Command::Ledger(args) => admin::print_ledger(args).await,
+            Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Openapi => admin::print(&http_api::openapi_json()),
         }

@@ -2,5 +2,7 @@
 
 mod commands;
 mod delivery;
+mod event_time;
+mod ledger;
 mod operation;
 mod support;

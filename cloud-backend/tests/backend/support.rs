@@ -412,7 +412,7 @@ fn client_tls(directory: &Path) -> Arc<rustls::ClientConfig> {
     Arc::new(config)
 }
 
-fn encode(sequence: u64, body: &BatchBody) -> Vec<u8> {
+pub(crate) fn encode(sequence: u64, body: &BatchBody) -> Vec<u8> {
     let at = Timestamp::from_micros(START);
     Batch::encode(EPOCH, Sequence::from_u64(sequence), at, body).expect("a batch")
 }
