@@ -4,5 +4,6 @@ mod commands;
 mod delivery;
 mod event_time;
 mod ledger;
+mod load;
 mod operation;
 mod support;
