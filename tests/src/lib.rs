@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod books;
+pub mod broker;
+pub mod campaign;
 pub mod factory;
 pub mod injection;
 pub mod link;

@@ -89,6 +89,22 @@ impl Service {
             .context("cannot wait for it")
     }
 
+    /// Stops it where it is, as a frozen machine does.
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn suspend(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on after [`Self::suspend`].
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
     /// Ends it at once, as a power cut would end the process.
     ///
     /// # Errors
