@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use plant_model::{AlarmPriority, AlarmState, AlarmTransition, Quality, Sample, TransitionCause, Value};
+use plant_model::{
+    AlarmFlags, AlarmId, AlarmPriority, AlarmState, AlarmTransition, Quality, Sample, TransitionCause, Value,
+};
 use protocol::{Batch, SeriesSamples};
 
 use super::*;
@@ -481,7 +483,7 @@ fn a_file_of_a_newer_version_is_left_alone() {
     raw.pragma_update(None, "user_version", 99).expect("writes");
     drop(raw);
     let error = EdgeStore::open(settings, NOW).expect_err("refused");
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 3, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 4, .. }), "{error}");
 }
 
 #[test]
