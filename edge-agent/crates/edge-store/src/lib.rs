@@ -61,6 +61,7 @@
 //! plant chatter.
 
 mod alarms;
+mod backlog;
 mod client;
 mod divide;
 mod file;
@@ -82,6 +83,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use alarms::{StoredAlarm, StoredCommand};
+pub use backlog::Backlog;
 pub use client::StoreClient;
 pub use file::Usage;
 pub use health::{BufferHealth, RecorderCounters};

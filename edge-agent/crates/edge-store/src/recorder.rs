@@ -418,6 +418,9 @@ impl Writer {
             counters.disk_bytes.store(usage.disk_bytes, Ordering::Relaxed);
             counters.bytes_max.store(usage.bytes_max, Ordering::Relaxed);
         }
+        if let Ok(backlog) = self.store.backlog() {
+            counters.set_backlog(backlog);
+        }
     }
 }
 

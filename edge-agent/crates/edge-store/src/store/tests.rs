@@ -168,6 +168,8 @@ fn a8_a_full_buffer_thins_the_oldest_telemetry_then_drops_it_and_every_loss_is_r
     overfill(&mut store, commits, plant);
     let usage = store.usage().expect("measures");
     assert!(usage.disk_bytes <= 8 << 20, "{usage:?}");
+    let backlog = store.backlog().expect("measures");
+    assert!(backlog.bytes * 100 > backlog.room_bytes * 80, "who asks is told before a loss: {backlog:?}");
     let telemetry = all(&mut store, StreamId::Telemetry);
     let thinned = telemetry.iter().filter(|b| b.header.detail == Detail::Thinned).count();
     assert!(thinned > 0 && thinned < telemetry.len(), "{thinned} of {} are thinned", telemetry.len());
