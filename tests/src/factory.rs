@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{Api, local};
-use crate::process::{Service, output};
+use crate::process::{Service, output, until};
 
 /// Patience with a start on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -276,7 +276,7 @@ impl Plant {
         let (simulator, control) = launch_simulator(programs, &folder, &config, options).await?;
         let dial = options.dial.unwrap_or(backend.state.mqtt);
         std::fs::write(config.join("agent.toml"), agent_toml(options, &gateway, &config, dial)?)?;
-        let (agent, state) = launch_agent(&programs.edge_agent, &folder, &config).await?;
+        let (agent, state) = launch_agent(&programs.edge_agent, &folder, &config, &[]).await?;
         Ok(Self {
             tenant: options.tenant.clone(),
             gateway,
@@ -294,8 +294,15 @@ impl Plant {
     /// # Errors
     /// It does not start.
     pub async fn restart_agent(&mut self) -> Result<()> {
-        let (agent, state) =
-            launch_agent(&self.program, &self.folder, &self.folder.join("edge-agent")).await?;
+        self.restart_agent_with(&[]).await
+    }
+
+    /// As [`Self::restart_agent`], with variables added to its environment.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn restart_agent_with(&mut self, environment: &[(String, String)]) -> Result<()> {
+        let (agent, state) = launch_agent(&self.program, &self.folder, &self.config(), environment).await?;
         self.agent = agent;
         self.state = state;
         Ok(())
@@ -410,12 +417,21 @@ fn agent_toml(options: &PlantOptions, gateway: &str, config: &Path, dial: Socket
     Ok(toml::to_string(&file)?)
 }
 
-async fn launch_agent(program: &Path, folder: &Path, config: &Path) -> Result<(Service, AgentState)> {
+async fn launch_agent(
+    program: &Path,
+    folder: &Path,
+    config: &Path,
+    environment: &[(String, String)],
+) -> Result<(Service, AgentState)> {
     let state_file = folder.join("agent.json");
     remove(&state_file)?;
     let arguments = ["run", "--config", text(config)?, "--state-file", text(&state_file)?];
-    let mut service = Service::spawn("edge-agent", program, &arguments, &folder.join("agent.log"))?;
-    let state = service.wait_for_state(&state_file, START).await?;
+    let mut service =
+        Service::spawn_with("edge-agent", program, &arguments, environment, &folder.join("agent.log"))?;
+    let state: AgentState = service.wait_for_state(&state_file, START).await?;
+    // Before it answers it may not listen to signals yet.
+    let answer = || async { local(Method::GET, state.status, "/status", None).await.ok() };
+    until("the status of the agent", START, answer).await?;
     Ok((service, state))
 }
 

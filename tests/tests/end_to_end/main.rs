@@ -1,6 +1,10 @@
 //! End to end: real processes, real protocols, real faults.
 
 mod alarm_commands;
+mod alarm_flood;
+mod alarm_late_answer;
+mod alarm_latency;
+mod backlog;
 mod bad_input;
 mod demo;
 mod faults;

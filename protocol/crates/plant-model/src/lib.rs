@@ -14,7 +14,8 @@ mod value;
 
 pub use alarm::{
     AcknowledgeClass, AlarmCommand, AlarmCondition, AlarmDefinition, AlarmFlags, AlarmKind, AlarmPriority,
-    AlarmState, AlarmTransition, LimitKind, NormalState, OperatorAction, Setpoint, TransitionCause,
+    AlarmState, AlarmTimers, AlarmTransition, LimitKind, NormalState, OperatorAction, Setpoint,
+    TransitionCause,
 };
 pub use id::{AlarmId, CommandId, GatewayId, IdError, MachineId, SiteId, TagId, TenantId};
 pub use sample::Sample;
