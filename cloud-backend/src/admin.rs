@@ -3,13 +3,12 @@
 use std::io::{BufRead as _, Write as _};
 
 use anyhow::{Context as _, bail};
-use fleet::{FleetStore, LedgerRow};
 use plant_model::TenantId;
 use rand::TryRngCore as _;
 use serde_json::json;
 use tenancy::{PasswordHash, Role, TenancyStore as _, Tenant, User, UserName};
 
-use crate::cli::{DataArgs, LedgerArgs, UserAddArgs};
+use crate::cli::{DataArgs, UserAddArgs};
 use crate::data::DataDir;
 
 /// `tenant add`
@@ -67,45 +66,6 @@ fn read_password() -> anyhow::Result<String> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("cannot read the password from standard input")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// `ledger`
-pub(crate) async fn print_ledger(args: LedgerArgs) -> anyhow::Result<()> {
-    let store = DataDir::open(&args.data.dir)?.store().await?;
-    let rows = store.ledger(&args.tenant).await?;
-    if args.json { print(&http_api::ledger_json(rows)) } else { print(&ledger_text(&rows)) }
-}
-
-fn ledger_text(rows: &[LedgerRow]) -> String {
-    let mut text = format!(
-        "{:<20} {:<16} {:<10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12} {:>5}\n",
-        "gateway",
-        "epoch",
-        "stream",
-        "committed",
-        "received",
-        "stored",
-        "duplicate",
-        "rejected",
-        "samples",
-        "gaps"
-    );
-    for row in rows {
-        let epoch = row.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
-        let rejected: u64 = row.rejected.iter().map(|(_, count)| count).sum();
-        text.push_str(&format!(
-            "{:<20} {epoch:<16} {:<10} {:>10} {:>10} {:>10} {:>10} {rejected:>10} {:>12} {:>5}\n",
-            row.gateway.as_str(),
-            row.stream.name(),
-            row.committed_through.as_u64(),
-            row.received,
-            row.stored,
-            row.duplicate,
-            row.samples_stored,
-            row.gaps.len()
-        ));
-    }
-    text
 }
 
 /// Tells the outcome of a command.

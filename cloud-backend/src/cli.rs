@@ -36,7 +36,8 @@ pub enum Command {
     /// Manage gateways. Works whether `serve` runs or not.
     #[command(subcommand)]
     Gateway(GatewayCommand),
-    /// Print what became of everything that the gateways of a tenant sent.
+    /// Print what became of everything that the gateways of a tenant sent: counters, watermark, what is missing,
+    /// lost or in quarantine, and why. Works whether `serve` runs or not.
     Ledger(LedgerArgs),
     /// Look at alarms. Works whether `serve` runs or not.
     #[command(subcommand)]
@@ -211,6 +212,9 @@ pub struct LedgerArgs {
     /// The tenant.
     #[arg(long)]
     pub tenant: TenantId,
+    /// Only this gateway.
+    #[arg(long)]
+    pub gateway: Option<GatewayId>,
     /// Where everything is kept.
     #[command(flatten)]
     pub data: DataArgs,

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use plant_model::TenantId;
 
+use crate::books::Books;
+
 /// A counter.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -24,16 +26,20 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failing: Mutex<BTreeMap<TenantId, String>>,
+    /// What became of every message.
+    pub(crate) books: Books,
     /// Messages that went through a transaction.
     pub(crate) messages: Counter,
     /// Transactions.
     pub(crate) groups: Counter,
     /// Attempts of the store that failed and are made again.
     pub(crate) retries: Counter,
-    /// Messages dropped without an answer because the tenant's inbox was full. They come again.
+    /// Messages refused because too much waited to be stored. They come again.
     pub(crate) overflows: Counter,
     /// Hello, catalogue and live messages that could not be read.
     pub(crate) unreadable: Counter,
+    /// Ranges that gateways were asked for again.
+    pub(crate) resends: Counter,
     /// Acknowledgements that found their gateway gone. The next hello is answered with the same.
     pub(crate) acks_unsent: Counter,
 }

@@ -1,28 +1,32 @@
-//! The inbox of one tenant: what waits for its worker, bounded in messages and in bytes.
+//! The inbox of one tenant: what waits for its worker, bounded in messages and in bytes, and in bytes over all
+//! tenants.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mqtt_endpoint::{GatewayIdentity, Receipt};
 use plant_model::Timestamp;
-use protocol::StreamId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::books::Entry;
 
 /// Messages that wait for one tenant: sixty gateways with all sixteen places taken.
 const WAITING_MESSAGES: usize = 1_024;
 /// Bytes that wait for one tenant. A batch is some 4 KB; the worst case of a message is a MiB.
 const WAITING_BYTES: usize = 32 << 20;
+/// Bytes that wait for all tenants: what a stalled store may cost the program, whoever its tenants are.
+const WAITING_BYTES_OF_ALL: usize = 96 << 20;
 /// Messages of one transaction: enough that its one flush to disk is shared by many.
 const GROUP_MESSAGES: usize = 256;
 /// Bytes of one transaction: bounds how long it holds the writer.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// What a durable message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Kind {
     Hello,
     Catalogue,
-    Stream(StreamId),
+    Stream(Entry),
 }
 
 /// A message that waits for the store.
@@ -38,13 +42,24 @@ pub(crate) struct Message {
 struct Held<M> {
     message: M,
     size_bytes: usize,
-    _space: OwnedSemaphorePermit,
+    _space: [OwnedSemaphorePermit; 2],
+}
+
+/// Room for what waits, of all tenants together.
+#[derive(Clone)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(WAITING_BYTES_OF_ALL)))
+    }
 }
 
 /// Where messages go in.
 pub(crate) struct Inbox<M> {
     sender: mpsc::Sender<Held<M>>,
     space: Arc<Semaphore>,
+    room: Room,
 }
 
 /// Where groups come out.
@@ -55,17 +70,23 @@ pub(crate) struct Outlet<M> {
 }
 
 /// A new, empty inbox.
-pub(crate) fn inbox<M>() -> (Inbox<M>, Outlet<M>) {
+pub(crate) fn inbox<M>(room: Room) -> (Inbox<M>, Outlet<M>) {
     let (sender, receiver) = mpsc::channel(WAITING_MESSAGES);
-    (Inbox { sender, space: Arc::new(Semaphore::new(WAITING_BYTES)) }, Outlet { receiver, next: None })
+    let space = Arc::new(Semaphore::new(WAITING_BYTES));
+    (Inbox { sender, space, room }, Outlet { receiver, next: None })
 }
 
 impl<M> Inbox<M> {
-    /// Puts a message in, without waiting. `false`: there is no room, and the message is dropped.
-    pub(crate) fn put(&self, message: M, size_bytes: usize) -> bool {
+    /// Puts a message in, without waiting.
+    ///
+    /// # Errors
+    /// There is no room: the message comes back.
+    pub(crate) fn put(&self, message: M, size_bytes: usize) -> Result<(), M> {
         let permits = u32::try_from(size_bytes).unwrap_or(u32::MAX);
-        let Ok(space) = Arc::clone(&self.space).try_acquire_many_owned(permits) else { return false };
-        self.sender.try_send(Held { message, size_bytes, _space: space }).is_ok()
+        let take = |space: &Arc<Semaphore>| Arc::clone(space).try_acquire_many_owned(permits);
+        let (Ok(own), Ok(of_all)) = (take(&self.space), take(&self.room.0)) else { return Err(message) };
+        let held = Held { message, size_bytes, _space: [own, of_all] };
+        self.sender.try_send(held).map_err(|refused| refused.into_inner().message)
     }
 
     /// Whether nobody takes messages out any more.
@@ -103,9 +124,9 @@ mod tests {
 
     #[tokio::test]
     async fn groups_are_bounded_and_keep_the_order_of_messages() {
-        let (inbox, mut outlet) = inbox();
+        let (inbox, mut outlet) = inbox(Room::new());
         for n in 0..300 {
-            assert!(inbox.put(n, 10));
+            assert_eq!(inbox.put(n, 10), Ok(()));
         }
         drop(inbox);
         assert_eq!(outlet.group().await, Some((0..256).collect()));
@@ -115,9 +136,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_group_ends_before_it_is_too_large_and_nothing_is_left_out() {
-        let (inbox, mut outlet) = inbox();
+        let (inbox, mut outlet) = inbox(Room::new());
         for (n, size) in [(1, 5 << 20), (2, 3 << 20), (3, 1), (4, 1)] {
-            assert!(inbox.put(n, size));
+            assert_eq!(inbox.put(n, size), Ok(()));
         }
         assert_eq!(outlet.group().await, Some(vec![1, 2]));
         assert_eq!(outlet.group().await, Some(vec![3, 4]));
@@ -125,14 +146,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_inbox_refuses_and_has_room_again_when_some_is_taken_out() {
-        let (inbox, mut outlet) = inbox();
-        let taken = (0..).take_while(|n| inbox.put(*n, 1 << 20)).count();
+        let (inbox, mut outlet) = inbox(Room::new());
+        let taken = (0..).take_while(|n| inbox.put(*n, 1 << 20).is_ok()).count();
         assert_eq!(taken, 32, "32 MiB");
-        assert!(!inbox.put(99, 1));
+        assert_eq!(inbox.put(99, 1), Err(99));
         assert_eq!(outlet.group().await.map(|group| group.len()), Some(8), "8 MiB");
-        assert!(inbox.put(99, 1));
+        assert_eq!(inbox.put(99, 1), Ok(()));
 
-        let (inbox, _outlet) = super::inbox();
-        assert_eq!((0..).take_while(|n| inbox.put(*n, 0)).count(), WAITING_MESSAGES);
+        let (inbox, _outlet) = super::inbox(Room::new());
+        assert_eq!((0..).take_while(|n| inbox.put(*n, 0).is_ok()).count(), WAITING_MESSAGES);
+    }
+
+    #[tokio::test]
+    async fn in4_what_waits_for_all_tenants_together_is_bounded() {
+        let room = Room::new();
+        let tenants: Vec<_> = (0..10).map(|_| inbox(room.clone())).collect();
+        let fill =
+            |(inbox, _): &(Inbox<usize>, _)| (0..).take_while(|n| inbox.put(*n, 1 << 20).is_ok()).count();
+        let taken: Vec<usize> = tenants.iter().map(fill).collect();
+        assert_eq!(taken, [32, 32, 32, 0, 0, 0, 0, 0, 0, 0], "MiB");
+        let (_, mut outlet) = tenants.into_iter().next().expect("ten");
+        assert_eq!(outlet.group().await.map(|group| group.len()), Some(8));
+        drop(outlet);
+        let late = inbox(room);
+        assert_eq!(fill(&late), 32, "room that was given back is there for others");
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use crate::inbox::{Inbox, Kind, Message, inbox};
+use crate::inbox::{Inbox, Kind, Message, Room, inbox};
 use crate::worker::{Shared, Worker};
 
 /// Distributes the endpoint's events.
@@ -21,6 +21,7 @@ pub(crate) struct Ingest {
     shared: Arc<Shared>,
     clock: Clock,
     inboxes: HashMap<TenantId, Inbox<Message>>,
+    room: Room,
     workers: JoinSet<()>,
     /// The connection that speaks for a gateway now.
     connections: HashMap<GatewayIdentity, ConnectionId>,
@@ -29,7 +30,7 @@ pub(crate) struct Ingest {
 impl Ingest {
     pub(crate) fn new(shared: Shared, clock: Clock) -> Self {
         let (inboxes, workers, connections) = (HashMap::new(), JoinSet::new(), HashMap::new());
-        Self { shared: Arc::new(shared), clock, inboxes, workers, connections }
+        Self { shared: Arc::new(shared), clock, inboxes, room: Room::new(), workers, connections }
     }
 
     /// Works until the endpoint has ended and all that it took in is answered.
@@ -72,7 +73,9 @@ impl Ingest {
         let kind = match inbound.channel {
             Channel::Hello => Kind::Hello,
             Channel::Catalogue => Kind::Catalogue,
-            Channel::Stream(stream) => Kind::Stream(stream),
+            Channel::Stream(stream) => {
+                Kind::Stream(self.shared.health.books.enter(&inbound.identity, stream))
+            }
             Channel::Live => return self.live(inbound),
             Channel::Response => return self.response(inbound),
             Channel::Ack | Channel::Command => {
@@ -85,10 +88,11 @@ impl Ingest {
         let tenant = identity.tenant.clone();
         let size_bytes = payload.len();
         let message = Message { identity, kind, payload, receipt, received_at };
-        // Dropped with its receipt: the gateway will send it again.
-        if !self.inbox_of(&tenant).put(message, size_bytes) {
+        if let Err(message) = self.inbox_of(&tenant).put(message, size_bytes) {
             self.shared.health.overflows.add(1);
-            warn!(tenant.id = %tenant, "too much waits to be stored; a message is left unanswered and will come again");
+            warn!(tenant.id = %tenant, "too much waits to be stored; a message is refused and will come again");
+            // Without an answer it would keep one of the places of its connection.
+            message.receipt.reject(Rejection::QuotaExceeded);
         }
     }
 
@@ -132,8 +136,8 @@ impl Ingest {
             while let Some(ended) = self.workers.try_join_next() {
                 report(ended);
             }
-            let (inbox, outlet) = inbox();
-            let worker = Worker { tenant: tenant.clone(), shared: Arc::clone(&self.shared) };
+            let (inbox, outlet) = inbox(self.room.clone());
+            let worker = Worker::new(tenant.clone(), Arc::clone(&self.shared));
             self.workers.spawn(worker.run(outlet));
             self.inboxes.insert(tenant.clone(), inbox);
         }

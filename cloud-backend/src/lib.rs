@@ -16,6 +16,7 @@
 
 mod admin;
 mod app;
+mod books;
 mod certifier;
 mod cli;
 mod command_line;
@@ -25,6 +26,7 @@ mod health;
 mod inbox;
 mod ingest;
 mod journal;
+mod ledger;
 mod operator;
 mod revocation;
 mod worker;
@@ -58,7 +60,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Gateway(GatewayCommand::Add(args)) => gateways::add(args).await,
             Command::Gateway(GatewayCommand::List(args)) => gateways::list(args).await,
             Command::Gateway(GatewayCommand::Revoke(args)) => gateways::revoke(args).await,
-            Command::Ledger(args) => admin::print_ledger(args).await,
+            Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Openapi => admin::print(&http_api::openapi_json()),
         }

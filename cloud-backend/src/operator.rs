@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use http_api::{Exposition, MetricKind, Operations, PortFuture};
 use ingestion::IngestStore;
-use mqtt_endpoint::{Endpoint, HandshakeFailure, Refusal};
+use mqtt_endpoint::{Endpoint, GatewayIdentity, HandshakeFailure, Refusal};
+use protocol::StreamId;
 
+use crate::books::Page;
 use crate::health::Health;
 
 /// Time for the store's writer to answer. A transaction takes some ten milliseconds; a writer that is
 /// silent for so long is stuck.
-const WRITER_DEADLINE: Duration = Duration::from_secs(5);
+const WRITER_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Answers for the program.
 pub(crate) struct Operator {
@@ -38,6 +40,7 @@ impl Operations for Operator {
 
     fn expose(&self, out: &mut Exposition) {
         self.expose_ingest(out);
+        self.expose_books(out);
         self.expose_endpoint(out);
         self.expose_refusals(out);
     }
@@ -52,13 +55,18 @@ impl Operator {
             ("cloud_backend_ingest_retries_total", "Attempts of the store that failed.", &health.retries),
             (
                 "cloud_backend_ingest_overflows_total",
-                "Messages left unanswered: inbox full.",
+                "Messages refused for now: too much waits.",
                 &health.overflows,
             ),
             (
                 "cloud_backend_ingest_unreadable_total",
                 "Messages that are no batch and unreadable.",
                 &health.unreadable,
+            ),
+            (
+                "cloud_backend_ingest_resends_asked_total",
+                "Ranges that gateways were asked for again.",
+                &health.resends,
             ),
             (
                 "cloud_backend_ingest_acks_unsent_total",
@@ -76,6 +84,45 @@ impl Operator {
             "1 when all tenants' data can be written.",
             ready,
         );
+    }
+
+    /// For each gateway and stream since the start: received = stored + duplicate + rejected + unanswered +
+    /// waiting, all of one moment.
+    fn expose_books(&self, out: &mut Exposition) {
+        let pages = self.health.books.pages();
+        type Figure = fn(&Page) -> u64;
+        let figures: [(&'static str, MetricKind, &'static str, Figure); 5] = [
+            ("cloud_backend_batches_received_total", MetricKind::Counter, "Batches that came.", |p| {
+                p.received
+            }),
+            ("cloud_backend_batches_stored_total", MetricKind::Counter, "Of these: stored.", |p| p.stored),
+            ("cloud_backend_batches_duplicate_total", MetricKind::Counter, "Of these: already there.", |p| {
+                p.duplicate
+            }),
+            (
+                "cloud_backend_batches_unanswered_total",
+                MetricKind::Counter,
+                "Of these: left to come again, because they could not be stored.",
+                |p| p.unanswered,
+            ),
+            ("cloud_backend_batches_waiting", MetricKind::Gauge, "Of these: waiting for the store.", |p| {
+                p.waiting
+            }),
+        ];
+        for (name, kind, help, figure) in figures {
+            let mut family = out.family(name, kind, help);
+            for ((identity, stream), page) in &pages {
+                family.sample(&labels(identity, *stream), figure(page));
+            }
+        }
+        let name = "cloud_backend_batches_rejected_total";
+        let mut family = out.family(name, MetricKind::Counter, "Of these: refused or put aside, by reason.");
+        for ((identity, stream), page) in &pages {
+            for (reason, count) in &page.rejected {
+                let [tenant, gateway, stream] = labels(identity, *stream);
+                family.sample(&[tenant, gateway, stream, ("reason", *reason)], *count);
+            }
+        }
     }
 
     fn expose_endpoint(&self, out: &mut Exposition) {
@@ -120,4 +167,8 @@ impl Operator {
             family.sample(&[("reason", reason.label())], metrics.refusals_total(reason));
         }
     }
+}
+
+fn labels(identity: &GatewayIdentity, stream: StreamId) -> [(&'static str, &str); 3] {
+    [("tenant", identity.tenant.as_str()), ("gateway", identity.gateway.as_str()), ("stream", stream.name())]
 }

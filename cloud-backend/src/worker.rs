@@ -1,5 +1,6 @@
 //! The worker of one tenant: groups of messages into the store, answers out after the commit.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +10,27 @@ use ingestion::{
     Applied, Arrival, Contents, Fate, IngestStore, Judged, PortFuture, StoreError, Verdict, WriteSet,
 };
 use mqtt_endpoint::{Endpoint, GatewayIdentity, Receipt, Rejection};
-use plant_model::{GatewayId, TenantId};
+use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::{Catalogue, Channel, CumulativeAck, Hello, StreamId};
 use service_kit::Backoff;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::books::Entry;
 use crate::health::Health;
 use crate::inbox::{Kind, Message, Outlet};
 
 /// Waits between attempts to reach a store that fails: soon enough after a hiccup, and no storm.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A store that has not answered for so long is in trouble, whatever it will say: a transaction takes some
+/// ten milliseconds.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Pause between two requests for what went astray in one stream. Batches come by the hundred a second and
+/// each would repeat the request while the answer is on its way.
+const ASK_PAUSE: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -34,8 +45,16 @@ pub(crate) struct Shared {
 
 /// The worker of one tenant.
 pub(crate) struct Worker {
-    pub(crate) tenant: TenantId,
-    pub(crate) shared: Arc<Shared>,
+    tenant: TenantId,
+    shared: Arc<Shared>,
+    /// When a gateway was last asked for a range of a stream; as many as the tenant has, times three.
+    asked: HashMap<(GatewayId, StreamId), Instant>,
+}
+
+/// What is owed for a batch.
+struct Answer {
+    receipt: Receipt,
+    entry: Entry,
 }
 
 /// Why the store did not do it, and will not.
@@ -47,21 +66,31 @@ enum Never {
 }
 
 impl Worker {
+    pub(crate) fn new(tenant: TenantId, shared: Arc<Shared>) -> Self {
+        Self { tenant, shared, asked: HashMap::new() }
+    }
+
     /// Works until the inbox is closed and empty.
-    pub(crate) async fn run(self, mut outlet: Outlet<Message>) {
+    pub(crate) async fn run(mut self, mut outlet: Outlet<Message>) {
         while let Some(group) = outlet.group().await {
             self.shared.health.messages.add(group.len() as u64);
             self.process(group).await;
         }
     }
 
-    async fn process(&self, group: Vec<Message>) {
+    async fn process(&mut self, group: Vec<Message>) {
         let mut batches = Vec::new();
         for message in group {
-            match message.kind {
-                Kind::Stream(stream) => batches.push((stream, message)),
-                Kind::Hello => self.hello(message).await,
-                Kind::Catalogue => self.catalogue(message).await,
+            let Message { identity, kind, payload, receipt, received_at } = message;
+            match kind {
+                Kind::Stream(entry) => {
+                    let (gateway, stream) = (identity.gateway, entry.stream());
+                    let tenant = self.tenant.clone();
+                    let arrival = Arrival { tenant, gateway, stream, payload, received_at };
+                    batches.push((arrival, Answer { receipt, entry }));
+                }
+                Kind::Hello => self.hello(identity, &payload, receipt, received_at).await,
+                Kind::Catalogue => self.catalogue(identity, payload, receipt, received_at).await,
             }
         }
         if !batches.is_empty() {
@@ -69,31 +98,27 @@ impl Worker {
         }
     }
 
-    async fn store(&self, batches: Vec<(StreamId, Message)>) {
-        let Some((set, receipts)) = self.judge(batches).await else { return };
+    async fn store(&mut self, batches: Vec<(Arrival, Answer)>) {
+        let Some((set, answers)) = self.judge(batches).await else { return };
         let set = Arc::new(set);
         self.shared.health.groups.add(1);
         let applied =
             self.insist("storing batches", || self.shared.store.apply(&self.tenant, Arc::clone(&set))).await;
         match applied {
-            Ok(applied) => self.answer(&set, &applied, receipts),
-            Err(Never::Refused) => receipts.into_iter().for_each(|r| r.reject(Rejection::NotAuthorized)),
+            Ok(applied) => self.answer(&set, applied, answers),
+            Err(Never::Refused) => {
+                answers.into_iter().for_each(|a| a.receipt.reject(Rejection::NotAuthorized));
+            }
             Err(Never::Stopping) => {}
         }
     }
 
     /// Decoding takes time that the threads of the connections do not have.
-    async fn judge(&self, batches: Vec<(StreamId, Message)>) -> Option<(WriteSet, Vec<Receipt>)> {
-        let tenant = self.tenant.clone();
+    async fn judge(&self, batches: Vec<(Arrival, Answer)>) -> Option<(WriteSet, Vec<Answer>)> {
         let judged = tokio::task::spawn_blocking(move || {
-            let judge = |(stream, message): (StreamId, Message)| {
-                let Message { identity, payload, receipt, received_at, .. } = message;
-                let gateway = identity.gateway;
-                let arrival = Arrival { tenant: tenant.clone(), gateway, stream, payload, received_at };
-                (ingestion::decide(arrival), receipt)
-            };
-            let (entries, receipts) = batches.into_iter().map(judge).unzip();
-            (WriteSet { entries }, receipts)
+            let judge = |(arrival, answer)| (ingestion::decide(arrival), answer);
+            let (entries, answers) = batches.into_iter().map(judge).unzip();
+            (WriteSet { entries }, answers)
         });
         match judged.await {
             Ok(judged) => Some(judged),
@@ -104,21 +129,38 @@ impl Worker {
         }
     }
 
-    fn answer(&self, set: &WriteSet, applied: &Applied, receipts: Vec<Receipt>) {
-        for ((judged, fate), receipt) in set.entries.iter().zip(&applied.fates).zip(receipts) {
+    fn answer(&mut self, set: &WriteSet, applied: Applied, answers: Vec<Answer>) {
+        for ((judged, fate), Answer { receipt, entry }) in set.entries.iter().zip(&applied.fates).zip(answers)
+        {
             self.report(judged, *fate);
+            entry.close(*fate);
             match fate {
                 Fate::Stored => {
-                    self.show_transitions(judged, applied);
+                    self.show_transitions(judged, &applied);
                     receipt.accept();
                 }
                 Fate::Duplicate | Fate::Quarantined { .. } => receipt.accept(),
                 Fate::Refused { .. } => receipt.reject(Rejection::PayloadFormatInvalid),
             }
         }
-        for (gateway, ack) in &applied.acks {
-            self.acknowledge(gateway, ack);
+        for (gateway, mut ack) in applied.acks {
+            if ack.missing_through.is_some() && !self.may_ask(&gateway, ack.stream) {
+                ack.missing_through = None;
+            }
+            self.acknowledge(&gateway, &ack);
         }
+    }
+
+    /// Whether it is time to ask for a range again; then it is asked for.
+    fn may_ask(&mut self, gateway: &GatewayId, stream: StreamId) -> bool {
+        let now = Instant::now();
+        let key = (gateway.clone(), stream);
+        if self.asked.get(&key).is_some_and(|at| now.duration_since(*at) < ASK_PAUSE) {
+            return false;
+        }
+        self.asked.insert(key, now);
+        self.shared.health.resends.add(1);
+        true
     }
 
     fn report(&self, judged: &Judged, fate: Fate) {
@@ -142,9 +184,14 @@ impl Worker {
         }
     }
 
-    async fn hello(&self, message: Message) {
-        let Message { identity, payload, receipt, received_at, .. } = message;
-        let hello = match Hello::decode(&payload) {
+    async fn hello(
+        &self,
+        identity: GatewayIdentity,
+        payload: &Bytes,
+        receipt: Receipt,
+        received_at: Timestamp,
+    ) {
+        let hello = match Hello::decode(payload) {
             Ok(hello) => hello,
             Err(error) => return self.unreadable(&identity, receipt, "hello", &error),
         };
@@ -167,8 +214,13 @@ impl Worker {
         }
     }
 
-    async fn catalogue(&self, message: Message) {
-        let Message { identity, payload, receipt, received_at, .. } = message;
+    async fn catalogue(
+        &self,
+        identity: GatewayIdentity,
+        payload: Bytes,
+        receipt: Receipt,
+        received_at: Timestamp,
+    ) {
         let catalogue = match Catalogue::decode(&payload) {
             Ok(catalogue) => Arc::new(catalogue),
             Err(error) => return self.unreadable(&identity, receipt, "catalogue", &error),
@@ -223,7 +275,7 @@ impl Worker {
     ) -> Result<T, Never> {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
-            let error = match attempt().await {
+            let error = match self.watched(attempt()).await {
                 Ok(done) => {
                     self.shared.health.recovered(&self.tenant);
                     return Ok(done);
@@ -244,6 +296,17 @@ impl Worker {
                 () = self.shared.stopping.cancelled() => return Err(Never::Stopping),
             }
         }
+    }
+
+    /// Waits for the store, and says so when it is silent.
+    async fn watched<T>(&self, attempt: PortFuture<'_, Result<T, StoreError>>) -> Result<T, StoreError> {
+        let mut attempt = attempt;
+        if let Ok(answered) = tokio::time::timeout(SILENCE, &mut attempt).await {
+            return answered;
+        }
+        let why = format!("the store has not answered for {} s", SILENCE.as_secs());
+        self.shared.health.failing(&self.tenant, why);
+        attempt.await
     }
 }
 

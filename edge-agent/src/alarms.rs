@@ -10,10 +10,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use acquisition::{LinkState, Reading};
-use alarm_engine::{AlarmEngine, Link, Snapshot};
+use alarm_engine::{AlarmEngine, AlarmSnapshot, Link, Snapshot};
 use alarm_output_driver::OutputFeed;
-use edge_store::{Decided, SampleInbox};
-use plant_model::{AlarmTransition, Monotonic, Timestamp};
+use edge_store::{Decided, SampleInbox, StoredAlarm};
+use plant_model::{AlarmId, AlarmTransition, Monotonic, Timestamp};
 use protocol::{Command, CommandOutcome, CommandResult};
 use service_kit::Clock;
 use tokio::sync::{Notify, mpsc};
@@ -91,6 +91,19 @@ impl MachineAlarms {
         };
         self.decide(&mut state, Some(now), |engine, wall, moved| engine.handle_link(link, now, wall, moved));
         self.tell_keeper(timer, &state);
+    }
+
+    /// The alarms whose timers run, for a restart to take up.
+    pub(crate) fn running(&self) -> Vec<StoredAlarm> {
+        let (state, now) = (self.lock(), self.outlets.clock.now());
+        let stored = |(alarm, kept): (&AlarmId, AlarmSnapshot)| StoredAlarm {
+            machine: state.engine.machine().clone(),
+            alarm: alarm.clone(),
+            occurrence: kept.occurrence,
+            flags: kept.flags,
+            timers: kept.timers,
+        };
+        state.engine.running(now).map(stored).collect()
     }
 
     /// Ends the timers that are due and says when the next one is.

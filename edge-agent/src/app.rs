@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use acquisition::ModbusAddress;
-use alarm_engine::{AlarmEngine, AlarmSnapshot, Snapshot};
+use alarm_engine::{AlarmEngine, AlarmSnapshot, PastCommand, Snapshot};
 use alarm_output::AlarmKey;
 use alarm_output_driver::OutputFeed;
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
-use edge_store::{EdgeStore, OnAlarms, Opened, Recorder, Settings, StoreClient, StoredAlarm};
+use edge_store::{EdgeStore, OnAlarms, Opened, Recorder, Settings, StoreClient, StoredAlarm, StoredCommand};
 use plant_model::MachineId;
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
 use sd_notify::NotifyState;
@@ -69,7 +69,7 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let mut store = open_store(config, clock)?;
     let epoch = store.epoch();
     let numbers = number_series(&mut store, &config.machines, clock)?;
-    let snapshots = snapshots(store.alarms()?);
+    let snapshots = snapshots(store.alarms()?, store.commands()?);
     let latency = Arc::new(AlarmLatency::default());
     let recorder = Recorder::start(store, move || clock.wall(), on_alarms(&latency, clock))?;
     let board = board(&config.machines, &numbers);
@@ -224,12 +224,17 @@ fn number_series(store: &mut EdgeStore, machines: &[MachineConfig], clock: Clock
 
 type Snapshots = HashMap<MachineId, Snapshot>;
 
-fn snapshots(stored: Vec<StoredAlarm>) -> Snapshots {
+fn snapshots(stored: Vec<StoredAlarm>, commands: Vec<StoredCommand>) -> Snapshots {
     let mut out = Snapshots::new();
     for alarm in stored {
-        let (occurrence, flags) = (alarm.occurrence, alarm.flags);
-        let kept = AlarmSnapshot { occurrence, flags, ..AlarmSnapshot::default() };
+        let StoredAlarm { occurrence, flags, timers, .. } = alarm;
+        let kept = AlarmSnapshot { occurrence, flags, timers };
         out.entry(alarm.machine).or_default().alarms.insert(alarm.alarm, kept);
+    }
+    for StoredCommand { machine, alarm, id, cause } in commands {
+        // Only what was carried out is kept: what was refused has moved nothing and is answered anew.
+        let Some(verb) = cause.verb() else { continue };
+        out.entry(machine).or_default().commands.push(PastCommand { id, alarm, verb, refusal: None });
     }
     out
 }
@@ -270,6 +275,7 @@ impl Floor<'_> {
     fn spawn(&self, mut snapshots: Snapshots, outputs: Outputs, stops: &Stops) -> Result<Spawned> {
         let stop = &stops.drivers;
         let (mut tasks, mut desk) = (JoinSet::new(), CommandDesk::new(self.clock));
+        let mut all_alarms = Vec::with_capacity(self.config.machines.len());
         // Machines with the same address share one connection.
         let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
         let folder = state_folder(self.config).join("opcua");
@@ -277,6 +283,7 @@ impl Floor<'_> {
         for (machine, place) in self.config.machines.iter().zip(self.board.machines.iter()) {
             let known = snapshots.remove(&machine.id).unwrap_or_default();
             let alarms = Arc::new(self.alarms(machine, place, &known, &outputs.feed)?);
+            all_alarms.push(Arc::clone(&alarms));
             let keeper = keep(Arc::clone(&alarms), desk.open(machine.id.clone()), stop.clone());
             tasks.spawn_on(keeper, self.sense.handle());
             let (inbox, filter) = (self.recorder.inbox(), machine.change_filter());
@@ -297,6 +304,8 @@ impl Floor<'_> {
                 }
             }
         }
+        let running = move || all_alarms.iter().flat_map(|alarms| alarms.running()).collect();
+        self.recorder.note_timers(Box::new(running));
         let writers = self.spawn_buses(buses, &mut tasks, stop);
         let scene = (self.sense.handle(), self.clock, &stops.outputs);
         let outputs = outputs.spawn(&self.config.machines, &writers, scene)?;

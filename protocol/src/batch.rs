@@ -168,7 +168,7 @@ impl BatchBody {
     }
 
     /// The earliest and the latest time in it; `None` when it is empty.
-    fn span(&self) -> Option<(Timestamp, Timestamp)> {
+    pub(crate) fn span(&self) -> Option<(Timestamp, Timestamp)> {
         let times: Box<dyn Iterator<Item = Timestamp>> = match self {
             Self::Samples(block) => {
                 Box::new(block.iter().flat_map(|s| s.samples.iter().map(plant_model::Sample::timestamp)))

@@ -1,5 +1,8 @@
 //! The opening of a connection and acknowledgements (SPEC section 3).
 
+use plant_model::Timestamp;
+use prost::Message;
+
 use crate::diagnostic::stream;
 use crate::journal::text;
 use crate::{DecodeError, Epoch, Sequence, StreamId, container, wire};
@@ -98,6 +101,9 @@ pub struct CumulativeAck {
     pub stream: StreamId,
     /// The last batch of the unbroken row from 1.
     pub committed_through: Sequence,
+    /// The backend asks for the batches behind `committed_through` up to and including this one: later
+    /// ones came, these did not.
+    pub missing_through: Option<Sequence>,
 }
 
 impl CumulativeAck {
@@ -108,7 +114,24 @@ impl CumulativeAck {
             epoch: self.epoch.as_u64(),
             stream: self.stream.code().into(),
             committed_through: self.committed_through.as_u64(),
+            missing_through: self.missing_through.map_or(0, Sequence::as_u64),
         })
+    }
+
+    /// To bytes that say beside what time it is for the sender (SPEC section 11).
+    #[must_use]
+    pub fn encode_at(&self, now: Timestamp) -> Vec<u8> {
+        let mut bytes = self.encode();
+        // Fields of a protobuf message may follow each other in any order.
+        wire::AckTime { told_at_us: Some(now.micros()) }.encode_raw(&mut bytes);
+        bytes
+    }
+
+    /// What time it was for the sender, if the bytes say so.
+    #[must_use]
+    pub fn told_at(bytes: &[u8]) -> Option<Timestamp> {
+        let time: wire::AckTime = container::open_plain(bytes, "Ack").ok()?;
+        time.told_at_us.map(Timestamp::from_micros)
     }
 
     /// From bytes.
@@ -117,10 +140,19 @@ impl CumulativeAck {
     /// The bytes are no acknowledgement.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let ack: wire::Ack = container::open_plain(bytes, "Ack")?;
+        let missing = ack.missing_through;
+        if missing != 0 && missing <= ack.committed_through {
+            let detail = format!(
+                "{missing} cannot be missing: {} is the last of the unbroken row",
+                ack.committed_through
+            );
+            return Err(DecodeError::field("missing_through", detail));
+        }
         Ok(Self {
             epoch: Epoch::from_u64(ack.epoch),
             stream: stream(ack.stream)?,
             committed_through: Sequence::from_u64(ack.committed_through),
+            missing_through: (missing != 0).then(|| Sequence::from_u64(missing)),
         })
     }
 }

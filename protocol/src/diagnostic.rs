@@ -1,6 +1,6 @@
 //! Diagnostic records (SPEC section 7): what is missing, and why.
 
-use plant_model::Timestamp;
+use plant_model::{Monotonic, Timestamp};
 
 use crate::journal::text;
 use crate::wire::record::Kind;
@@ -75,6 +75,53 @@ pub struct Dropped {
     pub to: Timestamp,
 }
 
+/// What happened to the time of a gateway (SPEC section 11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClockChange {
+    /// It was not known and now is.
+    Set,
+    /// The clock was set while its time was believed.
+    Stepped,
+    /// The gateway was booted again before the time of its samples was known, and it will never be.
+    NeverKnown,
+}
+
+impl ClockChange {
+    const ALL: [Self; 3] = [Self::Set, Self::Stepped, Self::NeverKnown];
+
+    /// The name used on the wire and in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Stepped => "stepped",
+            Self::NeverKnown => "never_known",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Self, DecodeError> {
+        Self::ALL
+            .into_iter()
+            .find(|c| c.name() == name)
+            .ok_or_else(|| DecodeError::field("change", format!("{name:?} is not known")))
+    }
+}
+
+/// Something happened to the time of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockRecord {
+    /// What.
+    pub change: ClockChange,
+    /// What time it was until then; of [`ClockChange::NeverKnown`] the earliest time that was given.
+    pub from: Timestamp,
+    /// What time it is from then on; of [`ClockChange::NeverKnown`] the latest time that was given.
+    pub to: Timestamp,
+    /// The time since the gateway was booted.
+    pub uptime: Monotonic,
+    /// Samples, transitions and records whose time was never known.
+    pub samples: u64,
+}
+
 /// What a gateway says about its own data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiagnosticRecord {
@@ -82,6 +129,8 @@ pub enum DiagnosticRecord {
     Gap(Gap),
     /// Samples that are lost.
     Dropped(Dropped),
+    /// Its time.
+    Clock(ClockRecord),
 }
 
 impl DiagnosticRecord {
@@ -91,6 +140,7 @@ impl DiagnosticRecord {
         match self {
             Self::Gap(gap) => gap.at,
             Self::Dropped(dropped) => dropped.to,
+            Self::Clock(clock) => clock.to,
         }
     }
 }
@@ -111,6 +161,13 @@ pub(crate) fn to_wire(record: &DiagnosticRecord) -> wire::Record {
             from_us: dropped.from.micros(),
             to_us: dropped.to.micros(),
         }),
+        DiagnosticRecord::Clock(clock) => Kind::Clock(wire::Clock {
+            change: clock.change.name().to_owned(),
+            from_us: clock.from.micros(),
+            to_us: clock.to.micros(),
+            uptime_us: clock.uptime.micros(),
+            samples: clock.samples,
+        }),
     };
     wire::Record { kind: Some(kind) }
 }
@@ -123,6 +180,13 @@ pub(crate) fn from_wire(record: wire::Record) -> Result<DiagnosticRecord, Decode
             reason: LossReason::from_name(&text("reason", dropped.reason)?)?,
             from: Timestamp::from_micros(dropped.from_us),
             to: Timestamp::from_micros(dropped.to_us),
+        })),
+        Some(Kind::Clock(clock)) => Ok(DiagnosticRecord::Clock(ClockRecord {
+            change: ClockChange::from_name(&text("change", clock.change)?)?,
+            from: Timestamp::from_micros(clock.from_us),
+            to: Timestamp::from_micros(clock.to_us),
+            uptime: Monotonic::from_micros(clock.uptime_us),
+            samples: clock.samples,
         })),
         None => Err(DecodeError::field("record", "the kind of the record is not known")),
     }

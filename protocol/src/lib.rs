@@ -18,6 +18,7 @@ mod error;
 mod journal;
 pub mod limits;
 mod live;
+mod placing;
 mod stream;
 mod topic;
 mod wire;
@@ -27,11 +28,13 @@ pub use catalogue::{Catalogue, CatalogueMachine, CatalogueTag, TagRole};
 pub use columns::{SeriesId, SeriesSamples};
 pub use command::{Command, CommandOutcome, CommandResult};
 pub use control::{CumulativeAck, Hello, StreamRange};
-pub use diagnostic::{DiagnosticRecord, Dropped, Gap, LossReason};
+pub use diagnostic::{ClockChange, ClockRecord, DiagnosticRecord, Dropped, Gap, LossReason};
 pub use enrolment::{
-    Certified, CodeError, ENROL_PATH, Enrolment, EnrolmentCode, EnrolmentRequest, IDENTITY_PATH, Identity, RENEW_PATH, RenewalRequest,
+    Certified, CodeError, ENROL_PATH, Enrolment, EnrolmentCode, EnrolmentRequest, IDENTITY_PATH, Identity,
+    RENEW_PATH, RenewalRequest,
 };
 pub use error::DecodeError;
 pub use live::{Live, MachineLink};
+pub use placing::Certainty;
 pub use stream::{Epoch, Sequence, StreamId};
 pub use topic::{Channel, Topic, TopicError};

@@ -130,7 +130,7 @@ pub(crate) struct Operation {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Record {
-    #[prost(oneof = "record::Kind", tags = "1, 2")]
+    #[prost(oneof = "record::Kind", tags = "1, 2, 3")]
     pub kind: Option<record::Kind>,
 }
 
@@ -141,6 +141,8 @@ pub(crate) mod record {
         Gap(super::Gap),
         #[prost(message, tag = "2")]
         Dropped(super::Dropped),
+        #[prost(message, tag = "3")]
+        Clock(super::Clock),
     }
 }
 
@@ -173,6 +175,20 @@ pub(crate) struct Dropped {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct Clock {
+    #[prost(string, tag = "1")]
+    pub change: String,
+    #[prost(sint64, tag = "2")]
+    pub from_us: i64,
+    #[prost(sint64, tag = "3")]
+    pub to_us: i64,
+    #[prost(uint64, tag = "4")]
+    pub uptime_us: u64,
+    #[prost(uint64, tag = "5")]
+    pub samples: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct Hello {
     #[prost(fixed64, tag = "1")]
     pub epoch: u64,
@@ -202,6 +218,15 @@ pub(crate) struct Ack {
     pub stream: u32,
     #[prost(uint64, tag = "3")]
     pub committed_through: u64,
+    #[prost(uint64, tag = "4")]
+    pub missing_through: u64,
+}
+
+/// What an acknowledgement says beside [`Ack`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AckTime {
+    #[prost(sint64, optional, tag = "5")]
+    pub told_at_us: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -5,9 +5,11 @@
 //! process with a test ([`Plant::start`]) or as the program `machine-simulator`. The plant file, the register map,
 //! the meaning of each counter and the control interface are described in this folder's `README.md`.
 //!
-//! [`chaos`] is a link with faults for any TCP connection, also as the program `chaos-proxy`.
+//! [`chaos`] is a link with faults for any TCP connection, also as the program `chaos-proxy`; [`broker`] is an MQTT
+//! broker with a fault for any packet, also as the program `chaos-broker`.
 
 mod agent_config;
+pub mod broker;
 mod catalog;
 pub mod chaos;
 mod control;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{Api, local};
-use crate::process::{Service, output};
+use crate::process::{Service, output, until};
 
 /// Patience with a start on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -212,9 +212,54 @@ pub struct PlantOptions {
     pub commit_interval_ms: u64,
     /// Where the agent dials instead of the backend's own address, for a proxy between them.
     pub dial: Option<SocketAddr>,
+    /// The authority that the agent trusts instead of the backend's own, for a broker between them.
+    pub ca_file: Option<PathBuf>,
 }
 
+impl PlantOptions {
+    /// A small plant: two machines of each protocol, commits every 300 ms.
+    #[must_use]
+    pub fn small(tenant: &str, name: &str, seed: u64) -> Self {
+        let machine = |id: &str, kind: &str, protocol: &str| {
+            format!("[[machines]]\nid = \"{id}\"\nkind = \"{kind}\"\nprotocol = \"{protocol}\"\nport = 0\n\n")
+        };
+        let file = format!(
+            "version = 1\nname = \"small\"\nseed = {seed}\n\n{}{}{}{}",
+            machine("mill-1", "cnc-mill", "modbus-tcp"),
+            machine("press-1", "hydraulic-press", "modbus-tcp"),
+            machine("lathe-1", "lathe", "opcua"),
+            machine("furnace-1", "furnace", "opcua"),
+        );
+        Self {
+            tenant: tenant.to_owned(),
+            name: name.to_owned(),
+            seed,
+            plant_file: Some(file),
+            commit_interval_ms: 300,
+            dial: None,
+            ca_file: None,
+        }
+    }
+}
+
+/// The one gateway of a plant.
+const GATEWAY: &str = "gateway-1";
+
 impl Plant {
+    /// Sets up tenant and gateway in the backend, unless they are, and gives the folder with the credentials.
+    ///
+    /// # Errors
+    /// The backend refuses.
+    pub async fn enrol(backend: &Backend, root: &Path, options: &PlantOptions) -> Result<PathBuf> {
+        let config = root.join(&options.tenant).join("edge-agent");
+        std::fs::create_dir_all(&config)?;
+        let credentials = config.join("credentials");
+        if !credentials.join("gateway.key").exists() {
+            register(backend, options, GATEWAY, &config).await?;
+        }
+        Ok(credentials)
+    }
+
     /// Sets up tenant and gateway in the backend, then starts machines and agent.
     ///
     /// # Errors
@@ -226,16 +271,12 @@ impl Plant {
         options: &PlantOptions,
     ) -> Result<Self> {
         let folder = root.join(&options.tenant);
-        let config = folder.join("edge-agent");
-        std::fs::create_dir_all(&config)?;
-        let gateway = "gateway-1".to_owned();
-        if !config.join("credentials/gateway.key").exists() {
-            register(backend, options, &gateway, &config).await?;
-        }
+        let (config, gateway) = (folder.join("edge-agent"), GATEWAY.to_owned());
+        Self::enrol(backend, root, options).await?;
         let (simulator, control) = launch_simulator(programs, &folder, &config, options).await?;
         let dial = options.dial.unwrap_or(backend.state.mqtt);
         std::fs::write(config.join("agent.toml"), agent_toml(options, &gateway, &config, dial)?)?;
-        let (agent, state) = launch_agent(&programs.edge_agent, &folder, &config).await?;
+        let (agent, state) = launch_agent(&programs.edge_agent, &folder, &config, &[]).await?;
         Ok(Self {
             tenant: options.tenant.clone(),
             gateway,
@@ -253,8 +294,15 @@ impl Plant {
     /// # Errors
     /// It does not start.
     pub async fn restart_agent(&mut self) -> Result<()> {
-        let (agent, state) =
-            launch_agent(&self.program, &self.folder, &self.folder.join("edge-agent")).await?;
+        self.restart_agent_with(&[]).await
+    }
+
+    /// As [`Self::restart_agent`], with variables added to its environment.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn restart_agent_with(&mut self, environment: &[(String, String)]) -> Result<()> {
+        let (agent, state) = launch_agent(&self.program, &self.folder, &self.config(), environment).await?;
         self.agent = agent;
         self.state = state;
         Ok(())
@@ -346,6 +394,8 @@ async fn launch_simulator(
 fn agent_toml(options: &PlantOptions, gateway: &str, config: &Path, dial: SocketAddr) -> Result<String> {
     let credentials = config.join("credentials");
     let path = |name: &str| credentials.join(name).display().to_string();
+    let authority =
+        options.ca_file.as_ref().map_or_else(|| path("ca.crt"), |file| file.display().to_string());
     let file = serde_json::json!({
         "version": 1,
         "tenant": options.tenant,
@@ -353,7 +403,7 @@ fn agent_toml(options: &PlantOptions, gateway: &str, config: &Path, dial: Socket
         "uplink": {
             "host": dial.ip().to_string(),
             "port": dial.port(),
-            "ca_file": path("ca.crt"),
+            "ca_file": authority,
             "certificate_file": path("gateway.crt"),
             "key_file": path("gateway.key"),
         },
@@ -367,12 +417,21 @@ fn agent_toml(options: &PlantOptions, gateway: &str, config: &Path, dial: Socket
     Ok(toml::to_string(&file)?)
 }
 
-async fn launch_agent(program: &Path, folder: &Path, config: &Path) -> Result<(Service, AgentState)> {
+async fn launch_agent(
+    program: &Path,
+    folder: &Path,
+    config: &Path,
+    environment: &[(String, String)],
+) -> Result<(Service, AgentState)> {
     let state_file = folder.join("agent.json");
     remove(&state_file)?;
     let arguments = ["run", "--config", text(config)?, "--state-file", text(&state_file)?];
-    let mut service = Service::spawn("edge-agent", program, &arguments, &folder.join("agent.log"))?;
-    let state = service.wait_for_state(&state_file, START).await?;
+    let mut service =
+        Service::spawn_with("edge-agent", program, &arguments, environment, &folder.join("agent.log"))?;
+    let state: AgentState = service.wait_for_state(&state_file, START).await?;
+    // Before it answers it may not listen to signals yet.
+    let answer = || async { local(Method::GET, state.status, "/status", None).await.ok() };
+    until("the status of the agent", START, answer).await?;
     Ok((service, state))
 }
 

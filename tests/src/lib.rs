@@ -5,10 +5,15 @@
 
 pub mod api;
 pub mod books;
+pub mod broker;
+pub mod campaign;
 pub mod factory;
+pub mod flood;
 pub mod injection;
 pub mod link;
 pub mod load;
 pub mod oracle;
 pub mod process;
+pub mod steps;
+pub mod sync_stall;
 pub mod usage;

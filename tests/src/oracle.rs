@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use plant_model::{Sample, Value};
+use plant_model::{AlarmTransition, Sample, Value};
 use protocol::{Batch, BatchBody, SeriesId};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -104,6 +104,20 @@ pub fn samples(stored: &Batches) -> Result<BTreeMap<SeriesId, Vec<Sample>>> {
             for series in block {
                 out.entry(series.series).or_default().extend(series.samples);
             }
+        }
+    }
+    Ok(out)
+}
+
+/// The alarm transitions in stored batches, in the order of their sequences.
+///
+/// # Errors
+/// A stored batch cannot be read.
+pub fn transitions(stored: &Batches) -> Result<Vec<AlarmTransition>> {
+    let mut out = Vec::new();
+    for body in stored.values() {
+        if let BatchBody::Transitions(some) = Batch::decode(body)?.body {
+            out.extend(some);
         }
     }
     Ok(out)

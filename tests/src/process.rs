@@ -29,6 +29,20 @@ impl Service {
     /// # Errors
     /// The program or the log file cannot be opened.
     pub fn spawn(name: &str, program: &Path, arguments: &[&str], log: &Path) -> Result<Self> {
+        Self::spawn_with(name, program, arguments, &[], log)
+    }
+
+    /// As [`Self::spawn`], with variables added to the environment.
+    ///
+    /// # Errors
+    /// The program or the log file cannot be opened.
+    pub fn spawn_with(
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(String, String)],
+        log: &Path,
+    ) -> Result<Self> {
         let output = File::options()
             .create(true)
             .append(true)
@@ -36,6 +50,7 @@ impl Service {
             .with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new(program)
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -89,6 +104,22 @@ impl Service {
             .context("cannot wait for it")
     }
 
+    /// Stops it where it is, as a frozen machine does.
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn suspend(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on after [`Self::suspend`].
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
     /// Ends it at once, as a power cut would end the process.
     ///
     /// # Errors
@@ -106,6 +137,22 @@ impl Service {
     pub async fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(patience, self.child.wait()).await;
         ended.with_context(|| format!("{} still runs after {patience:?}", self.name))?.context("cannot wait")
+    }
+
+    /// Stops it where it is, as a host that hangs would, until [`Self::resume`].
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on after [`Self::freeze`].
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

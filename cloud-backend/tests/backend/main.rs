@@ -2,5 +2,8 @@
 
 mod commands;
 mod delivery;
+mod event_time;
+mod ledger;
+mod load;
 mod operation;
 mod support;

@@ -68,6 +68,13 @@ impl Installation {
         self.directory.path().join("gw-1")
     }
 
+    /// Registers another gateway.
+    pub(crate) fn add_gateway(&self, name: &str) {
+        let out = self.directory.path().join(name);
+        let out = out.to_str().expect("text");
+        self.done(&["gateway", "add", "--tenant", "acme", "--gateway", name, "--out", out]);
+    }
+
     pub(crate) fn state_file(&self) -> PathBuf {
         self.directory.path().join("state.json")
     }
@@ -106,8 +113,16 @@ impl Installation {
     /// Serves with more variables in its environment.
     pub(crate) async fn serve_with(&self, environment: &[(&str, &Path)]) -> Backend {
         let state = self.state_file();
-        let mut command =
-            self.command(&["serve", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--gateways", "127.0.0.1:0", "--state-file"]);
+        let mut command = self.command(&[
+            "serve",
+            "--http",
+            "127.0.0.1:0",
+            "--mqtt",
+            "127.0.0.1:0",
+            "--gateways",
+            "127.0.0.1:0",
+            "--state-file",
+        ]);
         let child =
             command.arg(&state).envs(environment.iter().copied()).spawn().expect("the program starts");
         let mut backend =
@@ -220,6 +235,14 @@ impl Backend {
         row.unwrap_or_else(|| panic!("no row of {stream} in {ledger}")).clone()
     }
 
+    /// Resident memory of the process in MiB.
+    pub(crate) fn rss_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("Linux tells it");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib / 1_024
+    }
+
     /// SIGKILL, as a power cut.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
@@ -260,8 +283,9 @@ pub(crate) enum Received {
     Command(Order),
 }
 
-/// The gateway `gw-1` of `acme`: one connection.
+/// A gateway of `acme`, `gw-1` if not said otherwise: one connection.
 pub(crate) struct Gateway {
+    name: String,
     client: AsyncClient,
     received: mpsc::Receiver<Received>,
     task: tokio::task::JoinHandle<()>,
@@ -270,13 +294,18 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Connects and subscribes to its acknowledgements.
     pub(crate) async fn connect(installation: &Installation, backend: &Backend) -> Self {
-        let mut options = MqttOptions::new("acme/gw-1", "localhost", backend.mqtt.port());
-        let tls = rumqttc::TlsConfiguration::Rustls(client_tls(&installation.credentials()));
+        Self::connect_as("gw-1", installation, backend).await
+    }
+
+    /// The same for another gateway, see [`Installation::add_gateway`].
+    pub(crate) async fn connect_as(name: &str, installation: &Installation, backend: &Backend) -> Self {
+        let mut options = MqttOptions::new(format!("acme/{name}"), "localhost", backend.mqtt.port());
+        let tls = rumqttc::TlsConfiguration::Rustls(client_tls(&installation.directory.path().join(name)));
         options.set_transport(rumqttc::Transport::tls_with_config(tls));
         options.set_clean_start(true).set_max_packet_size(Some(2 << 20));
         let (client, mut event_loop) = AsyncClient::new(options, 100);
         // In one request, so that one answer says that both stand.
-        let filter = |channel: &str| Filter::new(format!("mfp/v1/acme/gw-1/{channel}"), QoS::AtLeastOnce);
+        let filter = |channel: &str| Filter::new(format!("mfp/v1/acme/{name}/{channel}"), QoS::AtLeastOnce);
         client.subscribe_many([filter("ack"), filter("cmd")]).await.expect("the client runs");
         let (sender, mut received) = mpsc::channel(1_000);
         let (ready, subscribed) = tokio::sync::oneshot::channel();
@@ -304,7 +333,7 @@ impl Gateway {
         });
         within("subscribing", subscribed).await.expect("connected");
         assert!(received.try_recv().is_err(), "nothing comes before the hello");
-        Self { client, received, task }
+        Self { name: name.to_owned(), client, received, task }
     }
 
     /// Connects and says hello; the acknowledgements that answer it, by stream.
@@ -332,7 +361,7 @@ impl Gateway {
     }
 
     pub(crate) async fn publish(&self, path: &str, payload: Vec<u8>) {
-        let topic = format!("mfp/v1/acme/gw-1/{path}");
+        let topic = format!("mfp/v1/acme/{}/{path}", self.name);
         self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.expect("the client runs");
     }
 
@@ -412,7 +441,7 @@ fn client_tls(directory: &Path) -> Arc<rustls::ClientConfig> {
     Arc::new(config)
 }
 
-fn encode(sequence: u64, body: &BatchBody) -> Vec<u8> {
+pub(crate) fn encode(sequence: u64, body: &BatchBody) -> Vec<u8> {
     let at = Timestamp::from_micros(START);
     Batch::encode(EPOCH, Sequence::from_u64(sequence), at, body).expect("a batch")
 }

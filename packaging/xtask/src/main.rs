@@ -1,6 +1,7 @@
 //! `cargo xtask`: the commands of this repository. It builds what is missing and runs it, and says what
 //! it is doing; the work itself is done by cargo, npm and the programs.
 
+mod chaos;
 mod dashboard;
 mod debian;
 mod demo;
@@ -26,6 +27,8 @@ enum Command {
     /// Run all tests: Rust, dashboard, browser. Installs missing Debian packages, and Python packages into
     /// target/, first.
     Test(test::Arguments),
+    /// Break running plants at random and count what is lost; see tests/README.md.
+    Chaos(chaos::Arguments),
     /// Build the dashboard, if its sources changed.
     Dashboard,
     /// Install what the Rust tests need beside Rust, for whoever runs `cargo nextest` alone.
@@ -40,6 +43,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Dashboard => dashboard::build(dashboard::Missing::Fail),
         Command::TestSetup => test::setup(),
         Command::BenchSetup => debian::install_missing(debian::FOR_BENCHES),

@@ -129,6 +129,19 @@ fn golden_gap() -> BatchBody {
     ])
 }
 
+fn clock_records() -> BatchBody {
+    let record = |change| {
+        DiagnosticRecord::Clock(ClockRecord {
+            change,
+            from: Timestamp::from_micros(1_790_000_000_000_000),
+            to: Timestamp::from_micros(1_790_003_600_000_000),
+            uptime: plant_model::Monotonic::from_micros(77_000_000),
+            samples: 12,
+        })
+    };
+    BatchBody::Records([ClockChange::Set, ClockChange::Stepped, ClockChange::NeverKnown].map(record).to_vec())
+}
+
 fn encode(body: &BatchBody) -> Vec<u8> {
     Batch::encode(
         Epoch::from_u64(0xE0),
@@ -141,7 +154,7 @@ fn encode(body: &BatchBody) -> Vec<u8> {
 
 #[test]
 fn every_kind_of_body_comes_back() {
-    for body in [golden_samples(), golden_transition(), golden_transitions(), golden_gap()] {
+    for body in [golden_samples(), golden_transition(), golden_transitions(), golden_gap(), clock_records()] {
         let batch = Batch::decode(&encode(&body)).expect("own encoding");
         assert_eq!(batch.body, body);
         assert_eq!(batch.header.sequence.as_u64(), 7);
@@ -290,8 +303,17 @@ fn control_messages_come_back() {
         epoch: Epoch::from_u64(3),
         stream: StreamId::Telemetry,
         committed_through: Sequence::from_u64(9),
+        missing_through: None,
     };
     assert_eq!(CumulativeAck::decode(&ack.encode()), Ok(ack));
+    let asks = CumulativeAck { missing_through: Some(Sequence::from_u64(12)), ..ack };
+    assert_eq!(CumulativeAck::decode(&asks.encode()), Ok(asks));
+    let now = Timestamp::from_micros(1_790_000_000_000_000);
+    assert_eq!(CumulativeAck::decode(&asks.encode_at(now)), Ok(asks), "the time is beside it");
+    assert_eq!(CumulativeAck::told_at(&asks.encode_at(now)), Some(now));
+    assert_eq!(CumulativeAck::told_at(&asks.encode()), None);
+    let contradicts = CumulativeAck { missing_through: Some(Sequence::from_u64(9)), ..ack };
+    assert_eq!(CumulativeAck::decode(&contradicts.encode()).expect_err("9 is there").reason(), "field");
     let live = Live {
         at: Timestamp::from_micros(5),
         latest: vec![SeriesSamples { series: SeriesId(1), samples: vec![sample(Value::Int(1), 5)] }],

@@ -158,6 +158,7 @@ fn plant_options(number: u16) -> PlantOptions {
         plant_file: None,
         commit_interval_ms: 5_000,
         dial: None,
+        ca_file: None,
     }
 }
 

@@ -159,7 +159,7 @@ fn declared(stored: &Batches) -> Result<Vec<Gap>> {
         if let BatchBody::Records(records) = Batch::decode(message)?.body {
             gaps.extend(records.into_iter().filter_map(|record| match record {
                 DiagnosticRecord::Gap(gap) => Some(gap),
-                DiagnosticRecord::Dropped(_) => None,
+                DiagnosticRecord::Dropped(_) | DiagnosticRecord::Clock(_) => None,
             }));
         }
     }

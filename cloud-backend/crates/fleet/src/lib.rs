@@ -18,4 +18,4 @@ pub use cursor::{Cursor, CursorError};
 pub use latest::{GatewayLatest, LatestSample, LatestScan};
 pub use live_view::{LinkState, LiveView, MachineState, MachineUpdate, MachineView, Presence};
 pub use port::{FleetStore, PortFuture, StoreError};
-pub use rows::{DroppedRow, GapRow, GatewayInfo, LedgerRow, MachineInfo};
+pub use rows::{DroppedRow, GapRow, GatewayInfo, LedgerRow, MachineInfo, QuarantineRow};

@@ -10,8 +10,10 @@ mod machine;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use plant_model::{AlarmId, AlarmPriority, AlarmTransition, GatewayId, MachineId, Sample, TagId, Timestamp};
-use protocol::{Catalogue, CatalogueMachine, Epoch, Live, SeriesId};
+use plant_model::{
+    AlarmCondition, AlarmId, AlarmPriority, AlarmTransition, GatewayId, MachineId, Sample, TagId, Timestamp,
+};
+use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, Live, SeriesId};
 
 use crate::{AlarmRow, GatewayLatest};
 use machine::Latest;
@@ -54,6 +56,9 @@ pub struct MachineView<'a> {
     pub definition: &'a CatalogueMachine,
     /// The newest sample of each tag of the definition, in its order.
     pub latest: Vec<Option<&'a Sample>>,
+    /// Whether nobody vouches for the newest sample of a tag any more, in the same order: the gateway does not
+    /// reach the machine, or an alarm says that the value stands still although it should not.
+    pub stale: Vec<bool>,
     /// Whether the gateway reaches it; unknown while the gateway itself is not connected.
     pub link: LinkState,
     /// Its state, where a tag says it and can be trusted.
@@ -301,14 +306,19 @@ impl Gateway {
         let definition = self.catalogue.machines.get(machine)?;
         let latest = self.machines.get(machine)?;
         let active = || self.alarms.iter().filter(|((m, _), a)| *m == definition.id && a.active);
+        let link = match self.presence {
+            Presence::Online => latest.link.clone(),
+            Presence::Offline => LinkState::Unknown,
+        };
+        let frozen: Vec<&TagId> =
+            active().filter_map(|((_, alarm), _)| frozen_tag(definition, alarm)).collect();
+        let is_stale = |tag: &CatalogueTag| link != LinkState::Up || frozen.contains(&&tag.definition.id);
         Some(MachineView {
+            stale: definition.tags.iter().map(is_stale).collect(),
             gateway: id,
             definition,
             latest: latest.samples.iter().map(Option::as_ref).collect(),
-            link: match self.presence {
-                Presence::Online => latest.link.clone(),
-                Presence::Offline => LinkState::Unknown,
-            },
+            link,
             state: latest.state.and_then(|(state, _)| state),
             state_since: latest.state.map(|(_, since)| since),
             last_sample_at: latest.samples.iter().flatten().map(Sample::timestamp).max(),
@@ -316,6 +326,12 @@ impl Gateway {
             worst_priority: active().map(|(_, a)| a.priority).max(),
         })
     }
+}
+
+/// The tag that stands still, if the alarm is one of that kind.
+fn frozen_tag<'a>(machine: &'a CatalogueMachine, alarm: &AlarmId) -> Option<&'a TagId> {
+    let definition = machine.alarms.iter().find(|a| a.id == *alarm)?;
+    if let AlarmCondition::Stale { tag, .. } = &definition.condition { Some(tag) } else { None }
 }
 
 #[cfg(test)]

@@ -55,8 +55,14 @@ pub struct LedgerRow {
     pub bytes_received: u64,
     /// When the last message came; `None` for a stream that is only known from gap records.
     pub last_received_at: Option<Timestamp>,
+    /// Batches that are missing although later ones came: first and last of each hole, in order, at most
+    /// [`Self::LOSSES_MAX`]. The gateway is asked for them.
+    pub missing: Vec<(Sequence, Sequence)>,
     /// Batches that the gateway gave up, the newest first, at most [`Self::LOSSES_MAX`].
     pub gaps: Vec<GapRow>,
+    /// Batches that were put aside because their body could not be read, the newest first, at most
+    /// [`Self::LOSSES_MAX`].
+    pub quarantined: Vec<QuarantineRow>,
     /// Samples that the gateway lost before they became a batch, the newest first, at most
     /// [`Self::LOSSES_MAX`]; in the row of the telemetry stream.
     pub dropped: Vec<DroppedRow>,
@@ -72,6 +78,21 @@ impl LedgerRow {
     pub fn balances(&self) -> bool {
         self.received == self.stored + self.duplicate + self.rejected.iter().map(|(_, n)| n).sum::<u64>()
     }
+}
+
+/// A batch whose header is sound and whose body is not; its bytes are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineRow {
+    /// Its sequence.
+    pub sequence: Sequence,
+    /// Why, a word.
+    pub reason: String,
+    /// Why, for people.
+    pub detail: String,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// Its size.
+    pub size_bytes: u64,
 }
 
 /// Batches that a gateway gave up.

@@ -53,6 +53,24 @@ impl Coverage {
         Sequence::from_u64(self.ranges.get(&1).copied().unwrap_or(0))
     }
 
+    /// The last sequence of the first hole, as far as it lies below a sequence that came: what was sent before
+    /// that one and went astray.
+    #[must_use]
+    pub fn missing_below(&self, came: Sequence) -> Option<Sequence> {
+        let through = self.committed_through();
+        let above = self.ranges().map(|(first, _)| first).find(|first| *first > through);
+        let last = above.map_or(came, |first| first.min(came)).previous();
+        (last > through).then_some(last)
+    }
+
+    /// The holes between what is accounted for, first and last sequence of each, in order.
+    pub fn holes(&self) -> impl Iterator<Item = (Sequence, Sequence)> {
+        let ends = std::iter::once(Sequence::ZERO).chain(self.ranges().map(|(_, last)| last));
+        ends.zip(self.ranges().map(|(first, _)| first))
+            .filter(|(end, first)| end.next() < *first)
+            .map(|(end, first)| (end.next(), first.previous()))
+    }
+
     /// Whether a sequence is accounted for.
     #[must_use]
     pub fn contains(&self, sequence: Sequence) -> bool {
@@ -146,6 +164,19 @@ mod tests {
         assert_eq!(coverage.committed_through(), seq(2));
         coverage.cover(seq(3), seq(3)).expect("room");
         assert_eq!(coverage.committed_through(), seq(4));
+    }
+
+    #[test]
+    fn what_went_astray_is_the_first_hole_as_far_as_it_lies_below_what_came() {
+        let coverage = Coverage::from_ranges([(seq(1), seq(4)), (seq(8), seq(9)), (seq(12), seq(12))]);
+        assert_eq!(coverage.holes().collect::<Vec<_>>(), [(seq(5), seq(7)), (seq(10), seq(11))]);
+        assert_eq!(coverage.missing_below(seq(12)), Some(seq(7)));
+        assert_eq!(coverage.missing_below(seq(7)), Some(seq(6)), "7 itself may be on its way");
+        assert_eq!(coverage.missing_below(seq(5)), None);
+        assert_eq!(coverage.missing_below(seq(2)), None, "a batch that came again");
+        assert_eq!(Coverage::new().missing_below(seq(3)), Some(seq(2)));
+        assert_eq!(Coverage::from_ranges([(seq(3), seq(5))]).holes().collect::<Vec<_>>(), [(seq(1), seq(2))]);
+        assert_eq!(Coverage::from_ranges([(seq(1), seq(5))]).missing_below(seq(5)), None);
     }
 
     #[test]

@@ -177,7 +177,7 @@ fn check_record(record: &DiagnosticRecord) -> Result<(), Flaw> {
         DiagnosticRecord::Gap(gap) if gap.last > SEQUENCE_MAX => {
             Err((reason::SEQUENCE, format!("a gap to {} is beyond {SEQUENCE_MAX}", gap.last)))
         }
-        DiagnosticRecord::Gap(_) | DiagnosticRecord::Dropped(_) => Ok(()),
+        DiagnosticRecord::Gap(_) | DiagnosticRecord::Dropped(_) | DiagnosticRecord::Clock(_) => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +22,23 @@ const TENANT_ID: i32 = 0x4D46_5074;
 
 const CONTROL_MIGRATIONS: &[&str] =
     &[include_str!("migrations/control-0001.sql"), include_str!("migrations/control-0002.sql")];
-const TENANT_MIGRATIONS: &[&str] =
-    &[include_str!("migrations/tenant-0001.sql"), include_str!("migrations/tenant-0002.sql")];
+const TENANT_MIGRATIONS: &[&str] = &[
+    include_str!("migrations/tenant-0001.sql"),
+    include_str!("migrations/tenant-0002.sql"),
+    include_str!("migrations/tenant-0003.sql"),
+];
 
 /// Up to this size a file is read from end to end when the store opens, about a quarter of a second;
 /// of a larger one only the structure is checked, so that starting does not take minutes.
 const FULL_CHECK_BYTES_MAX: u64 = 64 << 20;
 
-/// How long a connection waits for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection waits for another process that writes. While the writer waits for one tenant's file it
+/// does nothing for the others.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Which file it is, whatever its name: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId(u64, u64);
 
 /// Where the files are.
 #[derive(Debug, Clone)]
@@ -59,6 +68,23 @@ impl Files {
             Target::Control => self.directory.join("control.db"),
             Target::Tenant(id) => self.directory.join("tenants").join(format!("{id}.db")),
         }
+    }
+
+    /// Which file is under a name now.
+    pub(crate) fn id(&self, target: &Target) -> Result<FileId, SqliteError> {
+        let path = self.path(target);
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.moved(target)),
+            other => {
+                let file = other.map_err(SqliteError::file("cannot look for", &path))?;
+                Ok(FileId(file.dev(), file.ino()))
+            }
+        }
+    }
+
+    pub(crate) fn moved(&self, target: &Target) -> SqliteError {
+        let detail = "it was moved, removed or replaced while it was in use".to_owned();
+        SqliteError::Missing { path: self.path(target), detail }
     }
 
     /// A tenant without a file is none.

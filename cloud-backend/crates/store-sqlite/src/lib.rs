@@ -22,6 +22,7 @@ mod ingest;
 mod readers;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use tenancy::Tenant;
@@ -50,10 +51,13 @@ impl SqliteStore {
         let control = files.open_checked(&Target::Control)?;
         let path = files.path(&Target::Control);
         let tenants = control::tenants(&control).map_err(|fault| SqliteError::damaged(&path, &fault))?;
+        let mut known = HashSet::from([Target::Control]);
         for Tenant { id, .. } in tenants {
-            files.open_checked(&Target::Tenant(id))?;
+            let target = Target::Tenant(id);
+            files.open_checked(&target)?;
+            known.insert(target);
         }
-        let writer = Writer::start(files.clone())?;
+        let writer = Writer::start(files.clone(), known)?;
         Ok(Self { readers: Readers::new(files.clone()), files, writer })
     }
 }

@@ -4,8 +4,11 @@
 //! one that is refused does not disturb the others, one that fails takes the whole transaction with it,
 //! and then none of them is answered with success. The transaction is committed before anyone is
 //! answered.
+//!
+//! A file that was moved or replaced under the writer takes no acknowledgement with it: after each commit the
+//! name must still lead to the file that was written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -15,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::SqliteError;
 use crate::error::Fault;
-use crate::file::Files;
+use crate::file::{FileId, Files};
 
 /// Commands that may wait. More would only wait longer: the writer is the bottleneck by design, and a
 /// full queue makes the askers wait in their turn.
@@ -92,12 +95,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(files: Files) -> Result<Self, SqliteError> {
+    /// Starts it; `known` are the files that are there.
+    pub(crate) fn start(files: Files, known: HashSet<Target>) -> Result<Self, SqliteError> {
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
         let path = files.path(&Target::Control);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || Loop { files, open: HashMap::new() }.run(inbox))
+            .spawn(move || Loop { files, open: HashMap::new(), known }.run(inbox))
             .map_err(SqliteError::file("cannot start the writer of", &path))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -128,7 +132,9 @@ impl Drop for Writer {
 
 struct Loop {
     files: Files,
-    open: HashMap<Target, Connection>,
+    open: HashMap<Target, (Connection, FileId)>,
+    /// Files that were there: one of them that is missing is a fault, and not a tenant that nobody knows.
+    known: HashSet<Target>,
 }
 
 impl Loop {
@@ -155,23 +161,36 @@ impl Loop {
         let connection = self.connection(target)?;
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let outcome = run_all(connection, jobs).and_then(|()| Ok(connection.execute_batch("COMMIT")?));
-        if outcome.is_err() {
-            // It fails when SQLite rolled back by itself; the connection is dropped in any case.
-            let _ = connection.execute_batch("ROLLBACK");
+        match outcome {
+            Ok(()) => self.still_there(target),
+            Err(fault) => {
+                // It fails when SQLite rolled back by itself; the connection is dropped in any case.
+                let _ = connection.execute_batch("ROLLBACK");
+                Err(fault)
+            }
         }
-        outcome
     }
 
     fn connection(&mut self, target: &Target) -> Result<&Connection, Fault> {
         if !self.open.contains_key(target) {
-            self.files.require(target)?;
+            if !self.known.contains(target) {
+                self.files.require(target)?;
+            }
             if self.open.len() >= OPEN_FILES_MAX {
                 self.open.clear();
             }
             let connection = self.files.open_for_writing(target)?;
-            self.open.insert(target.clone(), connection);
+            let id = self.files.id(target)?;
+            self.open.insert(target.clone(), (connection, id));
+            self.known.insert(target.clone());
         }
-        self.open.get(target).ok_or(Fault::Stopped)
+        self.open.get(target).map(|(connection, _)| connection).ok_or(Fault::Stopped)
+    }
+
+    /// What was committed is in the file that the next start will open.
+    fn still_there(&self, target: &Target) -> Result<(), Fault> {
+        let written = self.open.get(target).map(|(_, id)| *id);
+        if written == Some(self.files.id(target)?) { Ok(()) } else { Err(self.files.moved(target).into()) }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::condition::Trigger;
 use crate::input::{Inputs, LinkStatus};
 use crate::lifecycle::earlier;
 use crate::rule::{Move, Rule};
-use crate::snapshot::{PastCommand, Snapshot};
+use crate::snapshot::{AlarmSnapshot, PastCommand, Snapshot};
 use crate::{EngineError, Refusal};
 
 /// Commands that are remembered so that a repeated one is not carried out twice: more than a person gives
@@ -280,6 +280,19 @@ impl AlarmEngine {
         let now = self.now.max(now);
         let alarms = self.rules.iter().map(|rule| (rule.definition.id.clone(), rule.snapshot(now)));
         Snapshot { alarms: alarms.collect(), commands: self.past.iter().cloned().collect() }
+    }
+
+    /// The alarms whose timers run. What has passed is told in steps of a thirty-second of each timer's
+    /// length, so that who notes it again and again has little to write.
+    pub fn running(&self, now: Monotonic) -> impl Iterator<Item = (&AlarmId, AlarmSnapshot)> {
+        let now = self.now.max(now);
+        self.rules.iter().filter_map(move |rule| Some((&rule.definition.id, rule.running(now)?)))
+    }
+
+    /// Whose alarms these are.
+    #[must_use]
+    pub const fn machine(&self) -> &MachineId {
+        &self.machine
     }
 
     /// The alarms and their states, in the order of the definitions.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plant_model::{AlarmDefinition, AlarmFlags, AlarmState, Monotonic, TagId, Timestamp, Value};
+use plant_model::{AlarmDefinition, AlarmFlags, AlarmState, AlarmTimers, Monotonic, TagId, Timestamp, Value};
 
 use crate::EngineError;
 use crate::condition::{self, Condition, Trigger, Verdict};
@@ -11,6 +11,9 @@ use crate::expression::Program;
 use crate::input::Inputs;
 use crate::lifecycle::{Lifecycle, Step, earlier};
 use crate::snapshot::AlarmSnapshot;
+
+/// In how many steps a timer is told to who notes it.
+const STEPS: u32 = 32;
 
 /// What made the process abnormal or normal.
 #[derive(Debug, Clone)]
@@ -114,8 +117,7 @@ impl Rule {
     }
 
     fn delay_due_at(&self) -> Option<Monotonic> {
-        let active = self.life.flags.active;
-        self.delay.due_at(if active { self.definition.off_delay } else { self.definition.on_delay })
+        self.delay.due_at(self.delay_length())
     }
 
     /// When something happens without a sample.
@@ -123,21 +125,44 @@ impl Rule {
         earlier(earlier(self.delay_due_at(), self.condition.due_at()), self.life.due_at())
     }
 
-    pub(crate) fn snapshot(&self, now: Monotonic) -> AlarmSnapshot {
-        AlarmSnapshot {
-            occurrence: self.life.occurrence,
-            flags: self.life.flags,
-            delay_passed: self.delay.passed(now),
-            re_alarm_in: self.life.re_alarm_at.map(|at| at.since(now)),
-        }
+    fn delay_length(&self) -> Duration {
+        if self.life.flags.active { self.definition.off_delay } else { self.definition.on_delay }
     }
 
-    /// Takes up what a snapshot kept. A shelf goes on until its instant of the wall clock, and no longer
-    /// than it may last whatever that clock says now.
+    pub(crate) fn snapshot(&self, now: Monotonic) -> AlarmSnapshot {
+        let timers = AlarmTimers {
+            delay_passed: self.delay.passed(now),
+            re_alarm_in: self.life.re_alarm_at.map(|at| at.since(now)),
+            shelf_left: self.life.shelf_ends_at.map(|at| at.since(now)),
+        };
+        AlarmSnapshot { occurrence: self.life.occurrence, flags: self.life.flags, timers }
+    }
+
+    /// [`Self::snapshot`] if a timer runs, with what has passed of it in steps of a [`STEPS`]th of its
+    /// length, so that who notes it has little to write.
+    pub(crate) fn running(&self, now: Monotonic) -> Option<AlarmSnapshot> {
+        let mut kept = self.snapshot(now);
+        let AlarmTimers { delay_passed, re_alarm_in, shelf_left } = &mut kept.timers;
+        let re_alarm = self.definition.re_alarm.unwrap_or_default();
+        if let Some(passed) = delay_passed {
+            *passed = whole_steps(*passed, self.delay_length());
+        }
+        for (left, full) in [(re_alarm_in, re_alarm), (shelf_left, self.definition.shelve_max)] {
+            if let Some(left) = left {
+                *left = full.saturating_sub(whole_steps(full.saturating_sub(*left), full));
+            }
+        }
+        kept.timers.any().then_some(kept)
+    }
+
+    /// Takes up what a snapshot kept. A shelf ends at its instant of the wall clock or when the rest of its
+    /// time has passed, whichever is first: that clock may have been set.
     pub(crate) fn restore(&mut self, kept: &AlarmSnapshot, now: Monotonic, wall: Timestamp) {
-        let left = |until: Timestamp| until.since(wall).min(self.definition.shelve_max);
+        let AlarmTimers { delay_passed, re_alarm_in, shelf_left } = kept.timers;
+        let shelf_left = shelf_left.unwrap_or(Duration::MAX).min(self.definition.shelve_max);
+        let left = |until: Timestamp| until.since(wall).min(shelf_left);
         // Nobody may have noted how long it was quiet already: then it keeps quiet once more in full.
-        let quiet = |full: Duration| now.plus(kept.re_alarm_in.unwrap_or(full).min(full));
+        let quiet = |full: Duration| now.plus(re_alarm_in.unwrap_or(full).min(full));
         let is_quiet = kept.flags.state() == AlarmState::Acknowledged;
         self.life = Lifecycle {
             flags: kept.flags,
@@ -145,8 +170,15 @@ impl Rule {
             shelf_ends_at: kept.flags.shelved_until.map(|until| now.plus(left(until))),
             re_alarm_at: self.definition.re_alarm.filter(|_| is_quiet).map(quiet),
         };
-        self.delay = kept.delay_passed.map_or(Delay::Idle, |passed| Delay::Resting { passed });
+        self.delay = delay_passed.map_or(Delay::Idle, |passed| Delay::Resting { passed });
         // A delay that was running says that the process had already changed sides.
-        self.before = kept.flags.active != kept.delay_passed.is_some();
+        self.before = kept.flags.active != delay_passed.is_some();
     }
+}
+
+/// The largest multiple of a [`STEPS`]th of `full` in `passed`.
+fn whole_steps(passed: Duration, full: Duration) -> Duration {
+    let step = (full / STEPS).as_nanos();
+    let over = passed.as_nanos().checked_rem(step).unwrap_or(0);
+    passed.saturating_sub(Duration::from_nanos(u64::try_from(over).unwrap_or(0)))
 }

@@ -1,9 +1,8 @@
 //! What survives a restart: plain values, for the caller to keep as it likes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use plant_model::{AlarmFlags, AlarmId, CommandId};
+use plant_model::{AlarmFlags, AlarmId, AlarmTimers, CommandId};
 
 use crate::Refusal;
 
@@ -23,10 +22,8 @@ pub struct AlarmSnapshot {
     pub occurrence: u64,
     /// What it remembers.
     pub flags: AlarmFlags,
-    /// How much of the delay to the next raise or return had passed, if one was running.
-    pub delay_passed: Option<Duration>,
-    /// How long until it calls again, if it is acknowledged and will.
-    pub re_alarm_in: Option<Duration>,
+    /// What was running.
+    pub timers: AlarmTimers,
 }
 
 /// A command that was answered.

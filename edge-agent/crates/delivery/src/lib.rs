@@ -6,13 +6,15 @@
 //!
 //! On each connection the gateway says hello and waits until the backend has named its watermark for
 //! every stream; sending resumes from there. If no acknowledgement makes progress for
-//! [`Settings::stall`], everything after the watermark is sent again (go-back-N).
+//! [`Settings::stall`], everything after the watermark is sent again (go-back-N). Where the backend names a
+//! range that went astray, just that is sent again, at once.
 //!
 //! A backlog is drained beside what is new: alarms and diagnostics go first, and no more telemetry is under
 //! way than [`Settings::window_bytes`], because an alarm waits behind what the transport has already taken.
 //! Sequences may have holes (evicted, set aside, skipped after damage); the backend learns of them by gap
 //! records in the diagnostic stream, which therefore goes before telemetry.
 
+mod again;
 mod outbox;
 mod pace;
 
@@ -20,6 +22,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use again::Again;
 use pace::Pace;
 
 pub use outbox::{Outbox, OutboxBatch, OutboxError, OutboxFuture};
@@ -92,11 +95,13 @@ struct Stream {
     progress_at: Monotonic,
     /// What was sent and is not acknowledged, with its size; at most a window.
     under_way: VecDeque<(Sequence, u64)>,
+    /// What the backend asked for again.
+    again: Again,
 }
 
 impl Stream {
     fn candidate(&self, settings: &Settings) -> Option<Sequence> {
-        let sequence = self.sent.next().max(self.oldest);
+        let sequence = self.again.first(self.oldest).unwrap_or(self.sent.next().max(self.oldest));
         let bytes: u64 = self.under_way.iter().map(|(_, bytes)| bytes).sum();
         let has_room = self.under_way.len() < settings.window && bytes < settings.window_bytes;
         (sequence < self.next && has_room).then_some(sequence)
@@ -106,6 +111,7 @@ impl Stream {
         self.acked = watermark;
         self.sent = watermark;
         self.under_way.clear();
+        self.again.forget();
         self.progress_at = now;
     }
 
@@ -113,7 +119,16 @@ impl Stream {
         self.acked = watermark;
         self.sent = self.sent.max(watermark);
         self.under_way.retain(|(sequence, _)| *sequence > watermark);
+        self.again.passed(watermark);
         self.progress_at = now;
+    }
+
+    /// The backend misses what lies behind the watermark, up to here, although later batches came.
+    fn send_again(&mut self, through: Sequence, now: Monotonic) {
+        let through = through.min(self.sent);
+        if self.again.ask(self.acked.next(), through, now) {
+            self.under_way.retain(|(sequence, _)| *sequence > through);
+        }
     }
 }
 
@@ -145,6 +160,7 @@ impl Delivery {
                 greeted: false,
                 progress_at: Monotonic::default(),
                 under_way: VecDeque::new(),
+                again: Again::default(),
             }
         });
         let pace = Pace::new(settings.telemetry_bytes_per_second);
@@ -194,6 +210,10 @@ impl Delivery {
         } else if watermark > before {
             stream.advance_to(watermark, now);
         }
+        // An older acknowledgement may be late; what it misses may have come since.
+        if let Some(missing) = ack.missing_through.filter(|_| !greeting && watermark >= before) {
+            stream.send_again(missing, now);
+        }
         if self.phase == Phase::Greeting && self.streams.iter().all(|s| s.greeted) {
             self.phase = Phase::Streaming;
         }
@@ -229,7 +249,9 @@ impl Delivery {
         if stream.under_way.is_empty() {
             stream.progress_at = now;
         }
-        stream.sent = sequence;
+        stream.sent = stream.sent.max(sequence);
+        stream.again.passed(sequence);
+        stream.under_way.retain(|(known, _)| *known != sequence);
         stream.under_way.push_back((sequence, bytes));
     }
 
@@ -237,6 +259,7 @@ impl Delivery {
     pub fn handle_refused(&mut self, id: StreamId, sequence: Sequence) {
         let stream = self.stream(id);
         stream.sent = stream.sent.max(sequence);
+        stream.again.passed(sequence);
         stream.under_way.retain(|(under_way, _)| *under_way != sequence);
     }
 

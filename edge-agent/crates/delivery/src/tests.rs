@@ -15,7 +15,7 @@ fn held(stream: StreamId, oldest: u64, next: u64) -> StreamRange {
 }
 
 fn ack(stream: StreamId, through: u64) -> CumulativeAck {
-    CumulativeAck { epoch: EPOCH, stream, committed_through: seq(through) }
+    CumulativeAck { epoch: EPOCH, stream, committed_through: seq(through), missing_through: None }
 }
 
 const NOW: Monotonic = Monotonic::from_micros(0);
@@ -151,6 +151,51 @@ fn without_progress_the_row_is_sent_again_from_the_watermark() {
     assert_eq!(d.handle_timeout(NOW.plus(Duration::from_secs(9))), TimeoutOutcome::Wait);
     assert_eq!(d.handle_timeout(due), TimeoutOutcome::Resending);
     assert_eq!(send_all(&mut d).first(), Some(&(StreamId::Telemetry, 1)));
+}
+
+/// The backend holds the row up to `through` and asks for what lies behind it up to `missing`.
+fn asks(through: u64, missing: u64) -> CumulativeAck {
+    CumulativeAck { missing_through: Some(seq(missing)), ..ack(StreamId::Telemetry, through) }
+}
+
+#[test]
+fn a_range_that_the_backend_asks_for_is_sent_again_at_once_and_nothing_else_is() {
+    let mut d = delivery();
+    greet(&mut d, 0);
+    send_all(&mut d);
+    // Of 1 to 4, 2 and 3 went astray.
+    assert_eq!(d.handle_ack(asks(1, 3), NOW), AckOutcome::Committed(seq(1)));
+    let telemetry = |n| (StreamId::Telemetry, n);
+    assert_eq!(send_all(&mut d), [telemetry(2), telemetry(3), telemetry(5)], "4 is still under way");
+    assert_eq!(d.handle_ack(ack(StreamId::Telemetry, 4), NOW), AckOutcome::Committed(seq(4)));
+    assert_eq!(send_all(&mut d), [telemetry(6), telemetry(7), telemetry(8)]);
+}
+
+#[test]
+fn a_backend_that_asks_over_and_over_is_answered_once_a_second() {
+    let mut d = delivery();
+    greet(&mut d, 0);
+    send_all(&mut d);
+    d.handle_ack(asks(1, 3), NOW);
+    assert_eq!(send_all(&mut d).len(), 3);
+    d.handle_ack(asks(1, 3), NOW.plus(Duration::from_millis(900)));
+    assert_eq!(send_all(&mut d), []);
+    d.handle_ack(asks(1, 3), NOW.plus(Duration::from_secs(1)));
+    assert_eq!(send_all(&mut d), [(StreamId::Telemetry, 2), (StreamId::Telemetry, 3)]);
+}
+
+#[test]
+fn a_range_that_is_held_no_more_or_was_never_sent_is_not_sent_again() {
+    let mut d = delivery();
+    greet(&mut d, 0);
+    send_all(&mut d);
+    d.handle_held(held(StreamId::Telemetry, 4, 11));
+    d.handle_ack(asks(1, 3), NOW);
+    assert_eq!(send_all(&mut d).first(), Some(&(StreamId::Telemetry, 5)), "1 to 3 are gone, 4 is under way");
+    let mut d = delivery();
+    greet(&mut d, 0);
+    assert_eq!(d.handle_ack(asks(0, 9), NOW), AckOutcome::Known);
+    assert_eq!(send_all(&mut d)[1], (StreamId::Telemetry, 1));
 }
 
 #[test]

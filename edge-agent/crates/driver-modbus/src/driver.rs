@@ -16,7 +16,7 @@ use tracing::info;
 use crate::client::Client;
 use crate::error::ModbusError;
 use crate::unit::{Station, Unit};
-use crate::write::{Order, Prepared, WriteQueue, WriteRequest};
+use crate::write::{self, Answer, Order, WAITING_MAX, WriteQueue, WriteRequest};
 
 /// The waits between two attempts to connect.
 const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -26,8 +26,9 @@ pub(crate) struct Driver {
     address: ModbusAddress,
     pauses: Pauses,
     stations: Vec<Station>,
-    /// `None` when nobody can write any more.
-    writes: Option<WriteQueue>,
+    writes: WriteQueue,
+    /// A write for which a connection is made.
+    held: Option<Order>,
     clock: Clock,
     shutdown: CancellationToken,
     /// Begins with the first connection and runs on without one: what is due then is missed.
@@ -72,7 +73,7 @@ impl Driver {
     /// A driver for units of one address, which are at least one.
     pub(crate) fn new(
         units: Vec<Unit>,
-        writes: Option<WriteQueue>,
+        writes: WriteQueue,
         clock: Clock,
         shutdown: CancellationToken,
     ) -> Option<Self> {
@@ -80,7 +81,7 @@ impl Driver {
         let pauses = Pauses::new(&units);
         let stations = units.into_iter().map(Station::new).collect();
         let backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_LONGEST);
-        Some(Self { address, pauses, stations, writes, clock, shutdown, bus: None, backoff })
+        Some(Self { address, pauses, stations, writes, held: None, clock, shutdown, bus: None, backoff })
     }
 
     pub(crate) async fn run(mut self) {
@@ -92,7 +93,10 @@ impl Driver {
                     info!(address = %self.address, "several requests stayed without an answer; connecting anew");
                     Duration::ZERO
                 }
-                Stop::Idle => self.until_due(),
+                Stop::Idle => match self.rest().await {
+                    Some(()) => Duration::ZERO,
+                    None => return self.count_missed(),
+                },
                 Stop::Failed(error) => {
                     let at = self.now();
                     self.stations.iter_mut().for_each(|station| station.lose_link(&error, at));
@@ -107,12 +111,12 @@ impl Driver {
         }
     }
 
-    fn until_due(&mut self) -> Duration {
+    /// Without a connection, until something is due or somebody wants to write; `None` at the end.
+    async fn rest(&mut self) -> Option<()> {
         let now = self.clock.now();
-        match self.bus.as_mut().map(|bus| bus.next_due(now)) {
-            Some(due) => due.since(now),
-            None => Duration::ZERO,
-        }
+        let time = self.bus.as_ref().map(|bus| bus.next_due(now).since(now)).unwrap_or_default();
+        self.held = self.wait(time).await;
+        (!self.shutdown.is_cancelled()).then_some(())
     }
 
     /// One connection, from its making to its end.
@@ -151,13 +155,13 @@ impl Driver {
             if self.shutdown.is_cancelled() {
                 return self.finish(client, bus, heard).await;
             }
-            if let Some(order) = self.writes.as_mut().and_then(WriteQueue::try_next) {
-                let begun = self.clock.now();
+            // Writes go first; those that may wait at a time are made before anybody is asked again.
+            for _ in 0..WAITING_MAX {
+                let Some(order) = self.held.take().or_else(|| self.writes.0.try_next()) else { break };
                 pause_for(pause).await;
                 pause = self.pauses.between_requests;
-                let written = self.write(client, order).await;
-                self.count_busy(begun);
-                if let Err(stop) = written {
+                after_read = self.pauses.after_read;
+                if let Err(stop) = self.write(client, order).await {
                     return stop;
                 }
             }
@@ -178,15 +182,7 @@ impl Driver {
                 }
                 Turn::Wait(_) if after_read == AfterRead::Close => return Stop::Idle,
                 Turn::Wait(until) => {
-                    let wait = until.since(self.clock.now());
-                    if let Some(order) = self.wait(wait).await {
-                        let begun = self.clock.now();
-                        let written = self.write(client, order).await;
-                        self.count_busy(begun);
-                        if let Err(stop) = written {
-                            return stop;
-                        }
-                    }
+                    self.held = self.wait(until.since(self.clock.now())).await;
                 }
             }
         }
@@ -194,74 +190,41 @@ impl Driver {
 
     /// Waits until something is due, somebody wants to write, or the end.
     async fn wait(&mut self, time: Duration) -> Option<Order> {
-        let order = async {
-            match self.writes.as_mut() {
-                Some(queue) => queue.next().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = self.shutdown.cancelled() => None,
             () = sleep(time) => None,
-            order = order => {
-                if order.is_none() {
-                    self.writes = None;
-                }
-                order
-            }
+            order = self.writes.0.next() => Some(order),
         }
     }
 
     /// Makes a write that is still wanted, and reads it back.
     async fn write(&mut self, client: &mut Client, order: Order) -> Result<(), Stop> {
-        let Order { request, outcome } = order;
-        if outcome.is_closed() {
-            return Ok(());
-        }
-        let (result, broken) = match self.write_and_read_back(client, &request).await {
-            Ok(result) => (result, None),
-            Err(Unwritten::Refused(reason)) => (WriteOutcome::refused(reason), None),
-            Err(Unwritten::Unknown(error @ ModbusError::Timeout { .. })) => {
-                (WriteOutcome::unknown(error.to_string()), None)
-            }
-            Err(Unwritten::Unknown(error)) => (WriteOutcome::unknown(error.to_string()), Some(error)),
-        };
-        info!(machine.id = %request.machine, tag = request.tag.0, value = %request.value, outcome = ?result, "a write");
-        // Whoever asked may be gone.
-        let _ = outcome.send(result);
+        let Some((request, answer)) = order.begin() else { return Ok(()) };
+        let begun = self.clock.now();
+        let broken = self.make(client, &request, answer).await;
+        self.count_busy(begun);
         broken.map_or(Ok(()), |error| Err(Stop::Failed(error)))
     }
 
-    async fn write_and_read_back(
+    async fn make(
         &mut self,
         client: &mut Client,
         request: &WriteRequest,
-    ) -> Result<WriteOutcome, Unwritten> {
-        let station = self.stations.iter_mut().find(|s| s.name == request.machine);
-        let station =
-            station.ok_or_else(|| Unwritten::Refused("there is no such machine here".to_owned()))?;
-        let write = Prepared::new(station, request).map_err(Unwritten::Refused)?;
-        let (unit_id, limit) = (station.connection.unit_id(), station.connection.timeout());
-        if let Err(error) = write.send(client, unit_id, limit).await {
-            let is_refused = matches!(error, ModbusError::Exception { .. });
-            return Err(if is_refused {
-                Unwritten::Refused(error.to_string())
-            } else {
-                Unwritten::Unknown(error)
-            });
+        answer: Answer,
+    ) -> Option<ModbusError> {
+        let Some(station) = self.stations.iter_mut().find(|s| s.name == request.machine) else {
+            answer.tell(WriteOutcome::refused("there is no such machine here"));
+            return None;
+        };
+        let pause = self.pauses.between_requests;
+        let made = write::make(client, &station.connection, request, pause, self.clock).await;
+        if let Some((block, words, at)) = &made.read {
+            station.gain_link();
+            station.take_words(block, words, *at);
         }
-        pause_for(self.pauses.between_requests).await;
-        let (begun_wall, begun_at) = (self.clock.wall(), self.clock.now());
-        match client.read(unit_id, &write.block, limit).await {
-            Ok(words) => {
-                let at = middle(begun_wall, begun_at, self.clock.now());
-                station.gain_link();
-                station.take_words(&write.block, &words, at);
-                Ok(write.judge(station, &words))
-            }
-            Err(ModbusError::Exception { .. }) => Ok(WriteOutcome::Differs { read_back: None }),
-            Err(error) => Err(Unwritten::Unknown(error)),
-        }
+        write::log(request, &made.outcome);
+        answer.tell(made.outcome);
+        made.broken
     }
 
     /// What was scheduled is acquired, as long as the machine answers.
@@ -344,18 +307,10 @@ impl Driver {
 }
 
 /// The shortest sleep lasts until the next millisecond, even one of no time at all.
-async fn pause_for(time: Duration) {
+pub(crate) async fn pause_for(time: Duration) {
     if !time.is_zero() {
         sleep(time).await;
     }
-}
-
-/// Why a write cannot be confirmed.
-enum Unwritten {
-    /// It was not made.
-    Refused(String),
-    /// Nobody knows.
-    Unknown(ModbusError),
 }
 
 /// Whether somebody answered.
@@ -448,7 +403,7 @@ impl Station {
 
 /// The instants of an answer, from both clocks when the request was sent and the monotonic clock when
 /// it ended.
-fn middle(begun_wall: Timestamp, begun_at: Monotonic, received_at: Monotonic) -> Instants {
+pub(crate) fn middle(begun_wall: Timestamp, begun_at: Monotonic, received_at: Monotonic) -> Instants {
     let gateway_timestamp = begun_wall.plus(received_at.since(begun_at) / 2).to_whole_millis();
     Instants { gateway_timestamp, received_at }
 }

@@ -11,6 +11,7 @@
 //!   after good data.
 //! * A late answer is never taken for the answer to a later question (modules `stale_filter` and
 //!   `line_filter`).
+//! * A write is begun in time or never made. What was sent and not confirmed is unknown, not refused.
 //! * When data stop, every tag turns bad once, with the reason; it never keeps its last value in
 //!   silence.
 
@@ -24,6 +25,7 @@ mod readings;
 mod stale_filter;
 mod unit;
 mod write;
+mod write_only;
 
 use service_kit::Clock;
 use tokio_util::sync::CancellationToken;
@@ -31,18 +33,18 @@ use tokio_util::sync::CancellationToken;
 pub use acquisition::WriteOutcome;
 pub use unit::Unit;
 pub use write::{WriteQueue, WriteRequest, Writer, write_queue};
+pub use write_only::run_writes;
 
 /// Reads the machines behind one address until `shutdown` is cancelled; `units` all have that address.
 /// A poll that was begun is finished first, which takes no longer than the time-out of one request.
 pub async fn run(units: Vec<Unit>, clock: Clock, shutdown: CancellationToken) {
-    if let Some(driver) = driver::Driver::new(units, None, clock, shutdown) {
-        driver.run().await;
-    }
+    run_with_writes(units, WriteQueue::default(), clock, shutdown).await;
 }
 
-/// As [`run`], and makes the writes of `queue` between two reads.
+/// As [`run`], and makes the writes of `queue` between two reads: as soon as the request under way has
+/// ended, before anybody is asked again.
 pub async fn run_with_writes(units: Vec<Unit>, queue: WriteQueue, clock: Clock, shutdown: CancellationToken) {
-    if let Some(driver) = driver::Driver::new(units, Some(queue), clock, shutdown) {
+    if let Some(driver) = driver::Driver::new(units, queue, clock, shutdown) {
         driver.run().await;
     }
 }

@@ -192,8 +192,8 @@ impl Probe {
         let quantity = u16::try_from(words.len()).unwrap_or(u16::MAX);
         let prepared = Prepared::of_words(block(table, start, quantity), words);
         let outcome = prepared.send(self.client(unit).await?, unit, limit).await;
-        let is_unknown = matches!(&outcome, Err(ModbusError::Exception { code }) if u8::from(*code) == 1);
-        let outcome = match prepared.into_several() {
+        let is_unknown = outcome.as_ref().is_err_and(ModbusError::is_unknown_function);
+        let outcome = match prepared.as_several() {
             Some(several) if is_unknown => several.send(self.client(unit).await?, unit, limit).await,
             Some(_) | None => outcome,
         };

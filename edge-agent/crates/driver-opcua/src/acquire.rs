@@ -93,6 +93,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 activity = link.next() => self.take(activity?),
+                order = self.writes.0.next() => self.make_write(link, order).await?,
                 () = sleep_until(retry_at), if !places.missing.is_empty() => {
                     let missing = std::mem::take(&mut places.missing);
                     let again = self.place(link, subscription.as_ref(), &limits, missing).await?;
@@ -110,7 +111,6 @@ impl Driver {
                     self.counters.missed_ticks.add(missed);
                     self.poll(link, &mut limits, &places.polled).await?;
                 }
-                order = self.writes.next() => self.make_write(link, order).await?,
                 _ = looks.tick() => self.look_at_clock(link).await?,
                 () = sleep_until(self.published_at + silence_limit), if subscription.is_some() => {
                     return Err(OpcUaError::Silent { limit: silence_limit });

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquisition::{DriverCounters, Instants, MachineSink, OpcUaConnection, Report, TagIndex};
+use acquisition::{DriverCounters, Instants, MachineSink, OpcUaConnection, Report, TagIndex, WriteOutcome};
 use opcua::client::ClientConfig;
 use opcua::types::{DataValue, Error, StatusCode};
 use plant_model::{MachineId, Quality, Timestamp};
@@ -142,7 +142,9 @@ impl Driver {
         loop {
             tokio::select! {
                 () = &mut end => return,
-                order = self.writes.next() => order.refuse(&format!("there is no session: {error}")),
+                order = self.writes.0.next() => {
+                    order.decline(WriteOutcome::refused(format!("there is no session: {error}")));
+                }
             }
         }
     }

@@ -13,16 +13,19 @@
 //!   reported, never tried in another way. Its certificate must be a trusted one.
 //! * What a server will not watch is read cyclically, unless the configuration forbids it; what it does
 //!   not know is bad, asked for again, and hinders nothing else.
-//! * Writes are made in the same task, one at a time, never overlap with a read, and are read back.
+//! * Writes and calls of methods are made in the same task, one at a time, before the next cyclic read; what
+//!   they did is looked at afterwards. Each is begun in time or never made.
 //! * When data stop, every tag turns bad once, with the reason.
 
 mod access;
 mod acquire;
+mod call;
 mod certificate;
 mod connector;
 mod discovery;
 mod doctor;
 mod driver;
+mod encode;
 mod error;
 mod identity;
 mod limits;
@@ -46,7 +49,7 @@ pub use acquisition::WriteOutcome;
 pub use doctor::{EndpointReport, ShownCertificate, endpoints};
 pub use identity::Identity;
 pub use probe::{BrowseSummary, BrowsedNode, NodeKind, Probe, ProbeError};
-pub use write::{WriteQueue, WriteRequest, Writer, write_queue};
+pub use write::{CallRequest, SHOWN_WITHIN, WriteQueue, WriteRequest, Writer, write_queue};
 
 /// Reads the machine `name` until `shutdown` is cancelled, then closes the session, which takes at
 /// most 300 ms.

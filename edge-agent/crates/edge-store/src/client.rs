@@ -4,9 +4,10 @@ use protocol::{Sequence, StreamId, StreamRange};
 use tokio::sync::{oneshot, watch};
 
 use crate::inbox::SampleInbox;
+use crate::timers::Source;
 use crate::{StoreError, StoredBatch};
 
-/// What the uplink asks for.
+/// What the writer is asked for.
 #[derive(Debug)]
 pub(crate) enum Request {
     Read {
@@ -17,6 +18,10 @@ pub(crate) enum Request {
     Acknowledge {
         stream: StreamId,
         through: Sequence,
+    },
+    /// Note what runs from here on.
+    NoteTimers {
+        running: Source,
     },
     /// A batch is larger than the broker takes.
     Divide {

@@ -46,6 +46,8 @@ pub struct Usage {
     pub disk_bytes: u64,
     /// What it may grow to.
     pub bytes_max: u64,
+    /// What pages may hold before something is given up: less where the disk has no room for the file.
+    pub room_bytes: u64,
 }
 
 /// How an attempt to extend the file ended.
@@ -266,7 +268,15 @@ impl BufferFile {
             held_bytes: (pages.all - pages.free - pages.reserved) * self.page_bytes,
             disk_bytes: size(&self.path) + size(&log_of(&self.path)),
             bytes_max: self.bytes_max,
+            room_bytes: self.room_bytes(pages.all * self.page_bytes),
         })
+    }
+
+    /// What the file comes to by whole steps, or is where the disk has no room for one, less what is kept free.
+    fn room_bytes(&self, size: u64) -> u64 {
+        let left = self.bytes_max.saturating_sub(LOG_BYTES_MAX).saturating_sub(size);
+        let steps = if self.refused_at.is_some() { 0 } else { left / STEP_BYTES };
+        (size + steps * STEP_BYTES).saturating_sub(ROOM_FOR_ANY)
     }
 
     fn pages(&self) -> rusqlite::Result<Pages> {

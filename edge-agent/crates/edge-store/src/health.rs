@@ -1,10 +1,11 @@
 //! How the buffer is, for the status interface.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
+use plant_model::Timestamp;
 use rusqlite::ErrorCode;
 
-use crate::StoreError;
+use crate::{Backlog, StoreError};
 
 /// Whether the buffer can do its work, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +110,16 @@ pub struct RecorderCounters {
     pub samples_waiting: AtomicU64,
     /// Bytes that the buffer holds.
     pub held_bytes: AtomicU64,
+    /// Bytes of it that the backend does not have yet.
+    pub undelivered_bytes: AtomicU64,
+    /// Bytes that it can hold before it gives something up; 0 until it was measured.
+    pub room_bytes: AtomicU64,
     /// Bytes that it takes on the disk.
     pub disk_bytes: AtomicU64,
     /// Bytes that it may take on the disk.
     pub bytes_max: AtomicU64,
+    /// In microseconds since 1970; 0 where there is none.
+    oldest_undelivered: AtomicI64,
     health: AtomicU8,
     damaged: AtomicBool,
 }
@@ -125,6 +132,28 @@ impl RecorderCounters {
             BufferHealth::ALL[usize::from(self.health.load(Ordering::Relaxed)) % BufferHealth::ALL.len()];
         let is_damaged = self.damaged.load(Ordering::Relaxed);
         if now == BufferHealth::Writable && is_damaged { BufferHealth::Damaged } else { now }
+    }
+
+    /// The part of its room that is taken by what the backend does not have, from 0 to 1; `None` until it was measured.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share to be looked at")]
+    pub fn fill(&self) -> Option<f64> {
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
+        let room = load(&self.room_bytes);
+        (room > 0.0).then(|| (load(&self.undelivered_bytes) / room).min(1.0))
+    }
+
+    /// When the oldest batch was committed that the backend does not have.
+    #[must_use]
+    pub fn oldest_undelivered(&self) -> Option<Timestamp> {
+        let micros = self.oldest_undelivered.load(Ordering::Relaxed);
+        (micros != 0).then(|| Timestamp::from_micros(micros))
+    }
+
+    pub(crate) fn set_backlog(&self, backlog: Backlog) {
+        self.undelivered_bytes.store(backlog.bytes, Ordering::Relaxed);
+        self.room_bytes.store(backlog.room_bytes, Ordering::Relaxed);
+        self.oldest_undelivered.store(backlog.oldest_at.map_or(0, Timestamp::micros), Ordering::Relaxed);
     }
 
     pub(crate) fn set_health(&self, health: BufferHealth) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use plant_model::{AlarmTransition, Monotonic, Sample, Timestamp};
-use protocol::{Dropped, LossReason, SeriesId};
+use protocol::{DiagnosticRecord, Dropped, LossReason, SeriesId};
 
 use crate::client::Request;
 
@@ -17,6 +17,10 @@ pub(crate) const SAMPLES_MAX: usize = 180_000;
 /// Most alarm transitions that wait: a flood of a thousand a second for most of a minute. Beyond it the
 /// oldest go, counted.
 const TRANSITIONS_MAX: usize = 50_000;
+
+/// Most records that wait: more than a clock is set while a disk fails. Beyond it the oldest go; they are in the
+/// agent's log.
+const RECORDS_MAX: usize = 256;
 
 /// Most requests that wait; the uplink has one under way at a time.
 const REQUESTS_MAX: usize = 64;
@@ -36,6 +40,7 @@ pub(crate) struct Waiting {
     /// They go last of all, and only beyond [`TRANSITIONS_MAX`].
     pub transitions: VecDeque<Decided>,
     pub transitions_dropped: u64,
+    pub records: VecDeque<DiagnosticRecord>,
     pub samples: VecDeque<(SeriesId, Sample)>,
     pub samples_since: Option<Instant>,
     pub dropped: Option<Dropped>,
@@ -87,16 +92,29 @@ impl SampleInbox {
         self.shared.wake.notify_one();
     }
 
+    /// Leaves what the gateway has to say of itself; it is committed at once.
+    pub fn push_record(&self, record: DiagnosticRecord) {
+        let mut waiting = self.lock();
+        waiting.records.push_back(record);
+        waiting.enforce_bounds();
+        drop(waiting);
+        self.shared.wake.notify_one();
+    }
+
     /// Takes back, in front of what came since, what could not be committed.
     pub(crate) fn give_back(
         &self,
         transitions: Vec<Decided>,
+        records: Vec<DiagnosticRecord>,
         samples: Vec<(SeriesId, Sample)>,
         dropped: Option<Dropped>,
     ) {
         let mut waiting = self.lock();
         for transition in transitions.into_iter().rev() {
             waiting.transitions.push_front(transition);
+        }
+        for record in records.into_iter().rev() {
+            waiting.records.push_front(record);
         }
         if !samples.is_empty() {
             waiting.samples_since.get_or_insert_with(Instant::now);
@@ -170,7 +188,8 @@ impl Pace {
 
     /// How long until something is to be committed; `None` while nothing waits.
     pub(crate) fn due_in(&self, waiting: &Waiting) -> Option<Duration> {
-        let due_in = if !waiting.transitions.is_empty() || waiting.samples.len() >= self.commit_samples {
+        let is_urgent = !waiting.transitions.is_empty() || !waiting.records.is_empty();
+        let due_in = if is_urgent || waiting.samples.len() >= self.commit_samples {
             Some(Duration::ZERO)
         } else {
             waiting.samples_since.map(|since| self.commit_interval.saturating_sub(since.elapsed()))
@@ -192,6 +211,8 @@ impl Waiting {
             self.transitions.pop_front();
             self.transitions_dropped += 1;
         }
+        let over = self.records.len().saturating_sub(RECORDS_MAX);
+        self.records.drain(..over);
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::client::{Request, StoreClient};
 use crate::health::{BufferHealth, RecorderCounters};
 use crate::inbox::{Decided, Pace, SampleInbox, Waiting};
+use crate::timers::{RunningTimers, Source, TimerNotes};
 use crate::{EdgeStore, StoreError};
 
 /// Pause before a failed commit is tried again.
@@ -62,6 +63,7 @@ impl Recorder {
         on_alarms: OnAlarms,
     ) -> Result<Self, StoreError> {
         let (ranges_out, ranges) = watch::channel(store.ranges()?);
+        let timers = TimerNotes::new(store.alarms()?);
         let inbox = SampleInbox::new();
         let counters = Arc::new(RecorderCounters::default());
         let writer = Writer {
@@ -71,6 +73,7 @@ impl Recorder {
             counters: Arc::clone(&counters),
             wall: Box::new(wall),
             on_alarms,
+            timers,
             trouble: None,
             tended_at: Instant::now(),
             is_growing: true,
@@ -85,6 +88,12 @@ impl Recorder {
     #[must_use]
     pub fn inbox(&self) -> SampleInbox {
         self.inbox.clone()
+    }
+
+    /// From here on the timers that run are noted, so that they go on after a restart. What `running` does
+    /// not tell is forgotten: call this once the alarms are as they were.
+    pub fn note_timers(&self, running: RunningTimers) {
+        self.inbox.push_request(Request::NoteTimers { running: Source(running) });
     }
 
     /// The uplink's view.
@@ -151,6 +160,7 @@ struct Writer {
     counters: Arc<RecorderCounters>,
     wall: Box<dyn Fn() -> Timestamp + Send>,
     on_alarms: OnAlarms,
+    timers: TimerNotes,
     trouble: Option<Trouble>,
     /// When old batches were last looked for, and the file last grew.
     tended_at: Instant,
@@ -194,7 +204,8 @@ impl Writer {
 
     /// Commits in the order of urgency. What is committed leaves `work`.
     fn commit_all(&mut self, work: &mut Work) -> Result<(), StoreError> {
-        if work.is_empty() {
+        self.ask_for_timers(work);
+        if work.is_empty() && self.timers.changed().is_empty() {
             return Ok(());
         }
         self.commit_transitions(&mut work.transitions)?;
@@ -211,8 +222,25 @@ impl Writer {
             let done = self.commit_first(&work.samples[..part], make)?;
             work.samples.drain(..done.count);
         }
+        if !self.timers.changed().is_empty() {
+            self.store.note_timers(self.timers.changed(), (self.wall)())?;
+            self.timers.written();
+        }
         self.publish();
         Ok(())
+    }
+
+    /// Timers go with samples; where none come, by themselves, and at the end in any case.
+    fn ask_for_timers(&mut self, work: &Work) {
+        if self.pace().is_held() {
+            return;
+        }
+        let interval = self.store.settings().commit_interval;
+        self.timers.ask(match (work.closed, work.samples.is_empty()) {
+            (true, _) => Duration::ZERO,
+            (false, false) => interval,
+            (false, true) => 2 * interval,
+        });
     }
 
     /// Commits transitions in as many batches as they take, and tells who waits for them of each.
@@ -223,6 +251,7 @@ impl Writer {
             let most = decided.len().min(BATCH_RECORDS_MAX);
             let part = self.commit_first(&decided[..most], make)?;
             if let Some(sequence) = part.sequence {
+                self.timers.moved(&decided[..part.count]);
                 (self.on_alarms)(sequence, &decided[..part.count]);
             }
             decided.drain(..part.count);
@@ -260,7 +289,14 @@ impl Writer {
     }
 
     fn commit(&mut self, body: &BatchBody) -> Result<Sequence, StoreError> {
-        let header = self.store.commit(body, (self.wall)())?;
+        let header = match body {
+            BatchBody::Samples(_) => {
+                let header = self.store.commit_noting(body, self.timers.changed(), (self.wall)())?;
+                self.timers.written();
+                header
+            }
+            BatchBody::Transitions(_) | BatchBody::Records(_) => self.store.commit(body, (self.wall)())?,
+        };
         let counter = match body {
             BatchBody::Samples(_) => Some(&self.counters.samples_committed),
             BatchBody::Transitions(_) => Some(&self.counters.transitions_committed),
@@ -341,6 +377,7 @@ impl Writer {
                 // The asker may have gone; then nobody needs the answer.
                 let _ = reply.send(answer);
             }
+            Request::NoteTimers { running: Source(running) } => self.timers.follow(running),
             Request::Acknowledge { stream, through } => self.store.acknowledge(stream, through),
             Request::Divide { stream, sequence, bytes_max } => self.divide(stream, sequence, bytes_max),
             Request::Flush { reply } => {
@@ -380,6 +417,9 @@ impl Writer {
             counters.held_bytes.store(usage.held_bytes, Ordering::Relaxed);
             counters.disk_bytes.store(usage.disk_bytes, Ordering::Relaxed);
             counters.bytes_max.store(usage.bytes_max, Ordering::Relaxed);
+        }
+        if let Ok(backlog) = self.store.backlog() {
+            counters.set_backlog(backlog);
         }
     }
 }

@@ -134,7 +134,7 @@ struct Rescue<'a> {
 }
 
 impl Rescue<'_> {
-    /// Numbers of streams and series, and alarms. The numbers lie beyond all that were used.
+    /// Numbers of streams and series, alarms and their commands. The numbers lie beyond all that were used.
     fn copy_tables(&self, store: &mut EdgeStore) -> Result<(), StoreError> {
         const ACTION: &str = "carry on from a damaged file";
         for stream in StreamId::ALL {
@@ -143,9 +143,11 @@ impl Rescue<'_> {
         store.make_room(ROOM_FOR_ANY, self.now)?;
         store.write(ACTION, |writing| {
             copy_table(self.wreck, writing.connection, "series").map_err(failed(ACTION))?;
-            // Alarms that cannot be read begin anew.
-            if is_sound(self.wreck, "alarm").unwrap_or(false) {
-                copy_table(self.wreck, writing.connection, "alarm").map_err(failed(ACTION))?;
+            // Alarms that cannot be read begin anew; a command that cannot is answered anew.
+            for table in ["alarm", "command"] {
+                if is_sound(self.wreck, table).unwrap_or(false) {
+                    copy_table(self.wreck, writing.connection, table).map_err(failed(ACTION))?;
+                }
             }
             writing.continue_from(self.head.next);
             writing.skip(NUMBERS_SKIPPED).map_err(failed(ACTION))

@@ -35,9 +35,9 @@ pub(crate) const FIRST_LAYOUT: &str = "
 ";
 
 /// Layout this version writes. Steps are appended to [`STEPS`] and never changed.
-pub(crate) const LAYOUT: i64 = 3;
+pub(crate) const LAYOUT: i64 = 5;
 
-const STEPS: [&str; 3] = [
+pub(crate) const STEPS: [&str; 5] = [
     FIRST_LAYOUT,
     // All that an alarm remembers: an active one had not been acknowledged.
     "
@@ -64,6 +64,34 @@ const STEPS: [&str; 3] = [
         message BLOB NOT NULL
     ) STRICT;
     CREATE TABLE reserve (number INTEGER PRIMARY KEY, zeroes BLOB NOT NULL) STRICT;
+",
+    // What runs for an alarm, and the commands that moved one.
+    "
+    ALTER TABLE alarm ADD COLUMN delay_passed INTEGER;
+    ALTER TABLE alarm ADD COLUMN re_alarm_in INTEGER;
+    ALTER TABLE alarm ADD COLUMN shelf_left INTEGER;
+    CREATE TABLE command (
+        machine TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        alarm TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        PRIMARY KEY (machine, number)
+    ) STRICT, WITHOUT ROWID;
+",
+    // Batches that were committed before the time was known.
+    "
+    CREATE TABLE boot (
+        number INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        booted_at INTEGER NOT NULL,
+        known INTEGER NOT NULL,
+        declared INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE unplaced (key INTEGER PRIMARY KEY, boot INTEGER NOT NULL) STRICT;
+    CREATE TRIGGER placed_or_gone AFTER DELETE ON outbox BEGIN
+        DELETE FROM unplaced WHERE key = OLD.key;
+    END;
 ",
 ];
 

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use plant_model::{AlarmFlags, AlarmId, MachineId, TagId, Timestamp};
+use plant_model::{MachineId, TagId, Timestamp};
 use protocol::{
     BatchBody, BatchHeader, Detail, DiagnosticRecord, Dropped, Epoch, Gap, LossReason, Sequence, SeriesId,
     StreamId, StreamRange,
 };
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use crate::alarms::{self, StoredAlarm};
 use crate::file::{
     ALARM_ROW_BYTES, BufferFile, FEW, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, failed, set_aside,
 };
@@ -32,19 +33,6 @@ pub struct StoredBatch {
     pub sequence: Sequence,
     /// The message, as it is sent.
     pub message: Vec<u8>,
-}
-
-/// Where an alarm stood when its last transition was committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredAlarm {
-    /// The machine.
-    pub machine: MachineId,
-    /// The alarm.
-    pub alarm: AlarmId,
-    /// Activations so far.
-    pub occurrence: u64,
-    /// What it remembers.
-    pub flags: AlarmFlags,
 }
 
 /// A buffer, just opened.
@@ -154,7 +142,7 @@ impl EdgeStore {
         self.file.as_mut().ok_or_else(|| StoreError::Gone { path: self.settings.path.clone() })
     }
 
-    fn connection(&self) -> Result<&Connection, StoreError> {
+    pub(crate) fn connection(&self) -> Result<&Connection, StoreError> {
         let gone = || StoreError::Gone { path: self.settings.path.clone() };
         self.file.as_ref().map(|file| &file.connection).ok_or_else(gone)
     }
@@ -199,34 +187,33 @@ impl EdgeStore {
         self.write(ACTION, |writing| number_tags(writing.connection, machine, tags).map_err(failed(ACTION)))
     }
 
-    /// Where every alarm stood.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn alarms(&self) -> Result<Vec<StoredAlarm>, StoreError> {
-        const ACTION: &str = "read the alarms";
-        const SQL: &str = "SELECT machine, alarm, occurrence, flags, shelved_until, review_at FROM alarm";
-        let rows = self
-            .connection()?
-            .prepare_cached(SQL)
-            .and_then(|mut statement| statement.query_map([], stored_alarm)?.collect::<Result<Vec<_>, _>>())
-            .map_err(failed(ACTION))?;
-        Ok(rows.into_iter().flatten().collect())
-    }
-
     /// Commits a batch: when this returns, it survives a power cut.
     ///
     /// # Errors
     /// Nothing was written: the file cannot be written, or the body is no batch, or larger than
     /// [`Settings::message_bytes_max`].
     pub fn commit(&mut self, body: &BatchBody, now: Timestamp) -> Result<BatchHeader, StoreError> {
-        self.make_room(room_for(body), now)?;
+        self.commit_noting(body, &[], now)
+    }
+
+    /// Commits a batch together with the timers of alarms, see [`Self::note_timers`].
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_noting(
+        &mut self,
+        body: &BatchBody,
+        timers: &[StoredAlarm],
+        now: Timestamp,
+    ) -> Result<BatchHeader, StoreError> {
+        self.make_room(room_for(body) + alarms::room_for(timers), now)?;
         self.write("commit a batch", |writing| {
             writing.only_appends = true;
             let header = writing.append(Detail::Full, body, now)?;
             if let BatchBody::Transitions(transitions) = body {
-                remember_alarms(writing.connection, transitions).map_err(failed("remember alarms"))?;
+                alarms::remember(writing.connection, transitions).map_err(failed("remember alarms"))?;
             }
+            alarms::note(writing.connection, timers).map_err(failed(alarms::NOTE))?;
             Ok(header)
         })
     }
@@ -390,42 +377,6 @@ fn move_aside(connection: &Connection, key: i64, reason: LossReason) -> rusqlite
         .query_row("DELETE FROM outbox WHERE key = ?1 RETURNING count", [key], |row| row.get(0))
         .optional()?;
     Ok(count.map(|count| u64::try_from(count).unwrap_or(0)))
-}
-
-fn remember_alarms(
-    transaction: &Transaction<'_>,
-    transitions: &[plant_model::AlarmTransition],
-) -> rusqlite::Result<()> {
-    let mut statement = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO alarm (machine, alarm, occurrence, flags, shelved_until, review_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    for t in transitions {
-        statement.execute(params![
-            t.machine.as_str(),
-            t.alarm.as_str(),
-            i64::try_from(t.occurrence).unwrap_or(i64::MAX),
-            t.flags.bits(),
-            t.flags.shelved_until.map(Timestamp::micros),
-            t.flags.review_at.map(Timestamp::micros),
-        ])?;
-    }
-    Ok(())
-}
-
-/// A row of the alarms; `None` for an id that no longer parses, which belongs to a definition that no
-/// longer exists.
-fn stored_alarm(row: &Row<'_>) -> rusqlite::Result<Option<StoredAlarm>> {
-    let time =
-        |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
-    let (machine, alarm): (String, String) = (row.get(0)?, row.get(1)?);
-    let flags = AlarmFlags::from_bits(row.get(3)?, time(4)?, time(5)?);
-    let (Ok(machine), Ok(alarm), Some(flags)) = (MachineId::new(&machine), AlarmId::new(&alarm), flags)
-    else {
-        return Ok(None);
-    };
-    let occurrence = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
-    Ok(Some(StoredAlarm { machine, alarm, occurrence, flags }))
 }
 
 fn number_tags(

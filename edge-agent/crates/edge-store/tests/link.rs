@@ -79,7 +79,8 @@ impl Disk {
     }
 
     fn ack(&self, epoch: Epoch, stream: StreamId) -> CumulativeAck {
-        CumulativeAck { epoch, stream, committed_through: Sequence::from_u64(self.watermark(stream)) }
+        let committed_through = Sequence::from_u64(self.watermark(stream));
+        CumulativeAck { epoch, stream, committed_through, missing_through: None }
     }
 
     /// Stores a batch, then answers.

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use delivery::{AckOutcome, Delivery, Outbox, OutboxError, Settings, TimeoutOutcome};
-use protocol::{Channel, CumulativeAck, Hello, StreamId, Topic};
+use protocol::{Channel, CumulativeAck, Hello, Sequence, StreamId, Topic};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, Publish};
-use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, Packet, Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use rumqttc::{TlsConfiguration, Transport};
 use service_kit::{Backoff, Clock};
 use thiserror::Error;
@@ -20,8 +20,10 @@ use crate::{Cargo, Sidecar, TlsError, UplinkCounters, UplinkSettings, Urgent, Ur
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The event loop must report something at least this often: the keep-alive makes it.
-const WATCHDOG: Duration = Duration::from_secs(38);
+/// Something is heard at least this often on a connection that lives: the client asks every [`KEEP_ALIVE`], and the
+/// answer has the rest of the time. It does what a TCP user time-out would, and also ends a connection whose peer
+/// takes nothing any more, on which the client would hang.
+const SILENCE_MAX: Duration = Duration::from_secs(25);
 
 /// TCP, TLS and CONNACK together.
 const CONNECT_SECONDS: u64 = 10;
@@ -37,6 +39,9 @@ const IN_FLIGHT_MAX: u16 = 16;
 const PACKET_OVERHEAD: usize = 256;
 
 const LIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A broker keeps a live message no longer than this for a backend that is away. Batches never expire.
+const LIVE_EXPIRY_SECONDS: u32 = 60;
 
 /// How long the backend may take to acknowledge before its silence is acted upon.
 const STALL: Duration = Duration::from_secs(10);
@@ -56,8 +61,19 @@ pub(crate) enum UplinkError {
     Tls(#[from] TlsError),
     #[error("the connection to {host}:{port} failed: {detail}")]
     Link { host: String, port: u16, detail: String },
-    #[error("nothing was heard for {} s", WATCHDOG.as_secs())]
+    #[error("nothing was heard for {} s", SILENCE_MAX.as_secs())]
     Silent,
+    #[error(
+        "another program has connected as {identity} and took over (0x8E): two gateways have the same certificate, \
+         perhaps a copied disk. Stop one of them, or give it an identity of its own"
+    )]
+    TakenOver { identity: String },
+    #[error(
+        "the backend holds batches of the {stream} stream up to {through}, which this buffer never committed: it is a \
+         copy of an older one, and nothing is sent under its epoch. Stop the other gateway with this identity, if \
+         there is one, and set the file of the buffer aside, so that a new epoch begins"
+    )]
+    Copied { stream: StreamId, through: Sequence },
     #[error("the backend does not answer hello")]
     NoAnswer,
     #[error("the endpoint closed the connection: {0}")]
@@ -66,6 +82,13 @@ pub(crate) enum UplinkError {
     Outbox(#[from] OutboxError),
     #[error("the MQTT client refused a request: {0}")]
     Client(#[from] Box<ClientError>),
+}
+
+impl UplinkError {
+    /// Whether somebody else has the identity: coming back at once would throw the other one out.
+    pub(crate) fn is_contended(&self) -> bool {
+        matches!(self, Self::TakenOver { .. } | Self::Copied { .. })
+    }
 }
 
 /// Acknowledgements on their way from the reader to the sender: the newest of each stream is enough.
@@ -97,6 +120,8 @@ pub(crate) struct Connection<'a> {
     message_bytes_max: AtomicUsize,
     /// The backend knows who speaks: hello and catalogue are on their way.
     introduced: Notify,
+    /// When the other end was heard last.
+    heard_at: Mutex<Instant>,
 }
 
 impl<'a> Connection<'a> {
@@ -113,6 +138,7 @@ impl<'a> Connection<'a> {
             stop,
             acks: AckSlots::default(),
             introduced: Notify::new(),
+            heard_at: Mutex::new(Instant::now()),
             message_bytes_max: AtomicUsize::new(usize::MAX),
         }
     }
@@ -127,6 +153,7 @@ impl<'a> Connection<'a> {
             (cargo.outbox.as_mut(), cargo.sidecar.as_mut(), cargo.urgent.as_ref());
         tokio::select! {
             error = self.listen(events, urgent) => End::Failed(error),
+            () = self.silence() => End::Failed(UplinkError::Silent),
             error = self.hurry(&client, urgent) => End::Failed(error),
             end = self.feed(&client, outbox, sidecar, backoff) => end.unwrap_or_else(End::Failed),
         }
@@ -153,17 +180,39 @@ impl<'a> Connection<'a> {
     /// Drives the event loop and picks out acknowledgements and commands; ends with the connection.
     async fn listen(&self, mut events: EventLoop, urgent: &dyn Urgent) -> UplinkError {
         loop {
-            match tokio::time::timeout(WATCHDOG, events.poll()).await {
-                Err(_) => return UplinkError::Silent,
-                Ok(Err(error)) => return self.explain(&error),
-                Ok(Ok(Event::Incoming(Packet::Publish(publish)))) => self.receive(&publish, urgent),
-                Ok(Ok(Event::Incoming(Packet::ConnAck(answer)))) => self.note_limits(&answer),
-                Ok(Ok(Event::Incoming(Packet::Disconnect(packet)))) => {
-                    return UplinkError::Closed(format!("{:?}", packet.reason_code));
-                }
-                Ok(Ok(Event::Incoming(_) | Event::Outgoing(_))) => {}
+            let packet = match events.poll().await {
+                Err(error) => return self.explain(&error),
+                Ok(Event::Outgoing(_)) => continue,
+                Ok(Event::Incoming(packet)) => packet,
+            };
+            *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            if let Packet::Publish(publish) = packet {
+                self.receive(&publish, urgent);
+            } else if let Packet::ConnAck(answer) = packet {
+                self.note_limits(&answer);
+            } else if let Packet::Disconnect(packet) = packet {
+                return self.closed(packet.reason_code);
             }
         }
+    }
+
+    /// Ends when nothing was heard for too long.
+    async fn silence(&self) {
+        loop {
+            let due = *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) + SILENCE_MAX;
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+
+    fn closed(&self, reason: DisconnectReasonCode) -> UplinkError {
+        if reason == DisconnectReasonCode::SessionTakenOver {
+            let UplinkSettings { tenant, gateway, .. } = self.settings;
+            return UplinkError::TakenOver { identity: format!("{tenant}/{gateway}") };
+        }
+        UplinkError::Closed(format!("{reason:?}"))
     }
 
     fn note_limits(&self, answer: &ConnAck) {
@@ -176,6 +225,9 @@ impl<'a> Connection<'a> {
 
     fn explain(&self, error: &ConnectionError) -> UplinkError {
         let UplinkSettings { host, port, .. } = self.settings;
+        if let ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) = error {
+            return self.closed(*reason_code);
+        }
         let detail = if let ConnectionError::ConnectionRefused(code) = error {
             format!("the endpoint refused it: {code:?}")
         } else {
@@ -251,7 +303,7 @@ impl<'a> Connection<'a> {
             for range in outbox.held() {
                 delivery.handle_held(range);
             }
-            self.handle_acks(&mut delivery, outbox, backoff);
+            self.handle_acks(&mut delivery, outbox, backoff)?;
             self.counters.set_backlog(delivery.backlog());
             if delivery.is_streaming() {
                 self.counters.set_connected(true);
@@ -281,7 +333,12 @@ impl<'a> Connection<'a> {
         (delivery.backlog() == 0 || Instant::now() >= until).then_some(End::Drained)
     }
 
-    fn handle_acks(&self, delivery: &mut Delivery, outbox: &dyn Outbox, backoff: &mut Backoff) {
+    fn handle_acks(
+        &self,
+        delivery: &mut Delivery,
+        outbox: &dyn Outbox,
+        backoff: &mut Backoff,
+    ) -> Result<(), UplinkError> {
         for ack in self.acks.take().into_iter().flatten() {
             match delivery.handle_ack(ack, self.clock.now()) {
                 AckOutcome::Committed(through) => outbox.acknowledge(ack.stream, through),
@@ -295,15 +352,14 @@ impl<'a> Connection<'a> {
                     tracing::debug!(epoch = %ack.epoch, "an acknowledgement of another epoch");
                 }
                 AckOutcome::Ahead(through) => {
-                    tracing::error!(stream.id = %ack.stream, seq.last = %through,
-                        "the backend holds batches this buffer never committed: the buffer is a copy of an \
-                         older one; set its file aside, so that a new epoch begins");
+                    return Err(UplinkError::Copied { stream: ack.stream, through });
                 }
             }
             if delivery.is_streaming() {
                 backoff.reset();
             }
         }
+        Ok(())
     }
 
     /// Sends one batch, if one is due.
@@ -374,6 +430,13 @@ impl<'a> Connection<'a> {
         qos: QoS,
         message: Vec<u8>,
     ) -> Result<(), UplinkError> {
-        client.publish(self.topic(channel), qos, false, message).await.map_err(|e| Box::new(e).into())
+        let expiry = (channel == Channel::Live).then_some(LIVE_EXPIRY_SECONDS);
+        let properties =
+            PublishProperties { message_expiry_interval: expiry, ..PublishProperties::default() };
+        let topic = self.topic(channel);
+        client
+            .publish_with_properties(topic, qos, false, message, properties)
+            .await
+            .map_err(|e| Box::new(e).into())
     }
 }

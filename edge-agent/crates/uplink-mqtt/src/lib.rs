@@ -5,6 +5,10 @@
 //! made after a back-off with jitter. What is safe is decided by `delivery` from the backend's
 //! cumulative acknowledgements; PUBACK frees nothing.
 //!
+//! Whoever finds that another program has its identity stays away for minutes, longer each time: two gateways that throw
+//! each other out would deliver nothing. What they hold cannot be told apart by the backend; the one whose buffer is
+//! behind what the backend has sends nothing.
+//!
 //! Beside the batches goes what is [`Urgent`], on a path of its own that never waits for the buffer.
 
 mod connection;
@@ -68,6 +72,9 @@ pub struct Cargo {
     pub urgent: std::sync::Arc<dyn Urgent>,
 }
 
+/// How long to stay away from an identity that somebody else uses, the first time and at most.
+const CONTENDED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
+
 /// Delivers until `stop` is cancelled, then for at most [`UplinkSettings::drain_max`] until nothing
 /// committed is left unacknowledged.
 pub async fn run(
@@ -78,14 +85,20 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
+    let mut contended = Backoff::new(CONTENDED.0, CONTENDED.1);
     let mut complaint = String::new();
     while !stop.is_cancelled() {
         let connection = Connection::new(&settings, clock, &counters, &stop);
         let end = connection.serve(&mut cargo, &mut backoff).await;
         counters.set_connected(false);
+        let mut wait = backoff.next_wait();
         match end {
             End::Drained => break,
             End::Failed(error) => {
+                match error.is_contended() {
+                    true => wait = contended.next_wait(),
+                    false => contended.reset(),
+                }
                 // The same failure again and again is one event, not one every few seconds.
                 let text = error.to_string();
                 if text != complaint {
@@ -100,7 +113,7 @@ pub async fn run(
         }
         tokio::select! {
             () = stop.cancelled() => break,
-            () = tokio::time::sleep(backoff.next_wait()) => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }

@@ -9,14 +9,17 @@ mod id;
 mod sample;
 mod tag;
 mod time;
+mod time_keeper;
 mod value;
 
 pub use alarm::{
     AcknowledgeClass, AlarmCommand, AlarmCondition, AlarmDefinition, AlarmFlags, AlarmKind, AlarmPriority,
-    AlarmState, AlarmTransition, LimitKind, NormalState, OperatorAction, Setpoint, TransitionCause,
+    AlarmState, AlarmTimers, AlarmTransition, LimitKind, NormalState, OperatorAction, Setpoint,
+    TransitionCause,
 };
 pub use id::{AlarmId, CommandId, GatewayId, IdError, MachineId, SiteId, TagId, TenantId};
 pub use sample::Sample;
 pub use tag::{DataType, Enumeration, EnumerationError, TagDefinition};
 pub use time::{Monotonic, Timestamp, TimestampError};
+pub use time_keeper::{TimeChange, TimeKeeper, TimeSource};
 pub use value::{Quality, QualityClass, Value};

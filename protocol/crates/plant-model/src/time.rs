@@ -65,6 +65,22 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// Below this, 2000-01-01, a time of a gateway is no time of the calendar but the time since it was booted:
+    /// it did not know better. No gateway runs for thirty years, and none is older.
+    pub const UNPLACED_BELOW: Self = Self(946_684_800_000_000);
+
+    /// Whether this is the time since the boot of a gateway, which still has to find its place in the calendar.
+    #[must_use]
+    pub const fn is_unplaced(self) -> bool {
+        self.0 >= 0 && self.0 < Self::UNPLACED_BELOW.0
+    }
+
+    /// The same instant in the calendar, if this is the time since a boot at `booted_at`; else itself.
+    #[must_use]
+    pub const fn placed(self, booted_at: Self) -> Self {
+        if self.is_unplaced() { Self(self.0.saturating_add(booted_at.0)) } else { self }
+    }
+
     /// This instant moved back.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
@@ -128,6 +144,15 @@ mod tests {
         assert_eq!(t.plus(Duration::from_micros(4)).since(t), Duration::from_micros(4));
         assert_eq!(t.minus(Duration::from_micros(4)).micros(), 1);
         assert!(Timestamp::from_millis(i64::MAX).is_err());
+    }
+
+    #[test]
+    fn only_a_time_since_a_boot_is_placed_and_only_once() {
+        let booted_at = Timestamp::from_micros(1_790_000_000_000_000);
+        let placed = Timestamp::from_micros(5_000_000).placed(booted_at);
+        assert_eq!(placed, booted_at.plus(Duration::from_secs(5)));
+        assert_eq!(placed.placed(booted_at), placed);
+        assert!(!Timestamp::UNPLACED_BELOW.is_unplaced() && !Timestamp::from_micros(-1).is_unplaced());
     }
 
     #[test]

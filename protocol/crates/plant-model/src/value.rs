@@ -74,6 +74,8 @@ pub struct Quality(u32);
 impl Quality {
     /// Good.
     pub const GOOD: Self = Self(0);
+    /// Something about the sample is not certain, here the time at which it was taken.
+    pub const UNCERTAIN: Self = Self(0x4000_0000);
     /// The last value is repeated, because the source could not give a new one.
     pub const UNCERTAIN_LAST_USABLE_VALUE: Self = Self(0x4090_0000);
     /// The value lies outside the tag's range.

@@ -1,12 +1,14 @@
-//! Plumbing that the programs and their adapters share: back-off, clocks, logging and shutdown.
+//! Plumbing that the programs and their adapters share: back-off, clocks, handovers, logging and shutdown.
 //!
 //! Only L3 and L4 crates use it. It holds no domain knowledge and stays below 900 lines.
 
 mod backoff;
 mod clock;
+mod handover;
 mod shutdown;
 pub mod telemetry;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
+pub use handover::{Asker, Inbox, NoAnswer, Patience, Reply, Request, handover};
 pub use shutdown::stop_signal;

@@ -1,6 +1,6 @@
 //! The ledger: what became of everything a gateway sent.
 
-use fleet::{DroppedRow, GapRow, LedgerRow};
+use fleet::{DroppedRow, GapRow, LedgerRow, QuarantineRow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,6 +47,30 @@ pub(crate) struct Gap {
     pub(crate) reason: String,
 }
 
+/// Batches that are missing although later ones came: `first` to `last`, both included.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Missing {
+    /// The first missing sequence.
+    pub(crate) first: u64,
+    /// The last missing sequence.
+    pub(crate) last: u64,
+}
+
+/// A batch that was put aside: its header is sound and its body is not.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Quarantined {
+    /// Its sequence.
+    pub(crate) sequence: u64,
+    /// Why, a word as in `rejected`.
+    pub(crate) reason: String,
+    /// Why, for people.
+    pub(crate) detail: String,
+    /// When it came.
+    pub(crate) received_at: Instant,
+    /// Its size; the bytes are kept.
+    pub(crate) size_bytes: u64,
+}
+
 /// Samples that the gateway lost before they became a batch.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Dropped {
@@ -84,8 +108,14 @@ pub(crate) struct Ledger {
     pub(crate) samples_stored: u64,
     /// Bytes of all batches received.
     pub(crate) bytes_received: u64,
+    /// Whether every batch that came is accounted for.
+    pub(crate) balanced: bool,
+    /// Batches that the gateway is asked for again.
+    pub(crate) missing: Vec<Missing>,
     /// Batches that the gateway declared lost.
     pub(crate) gaps: Vec<Gap>,
+    /// Batches put aside; the newest hundred.
+    pub(crate) quarantined: Vec<Quarantined>,
     /// Samples that never became a batch; in the row of the telemetry stream.
     pub(crate) dropped: Vec<Dropped>,
     /// When the last batch arrived.
@@ -107,7 +137,21 @@ impl From<LedgerRow> for Ledger {
             from: dropped.from.into(),
             to: dropped.to.into(),
         };
+        let quarantined = |batch: QuarantineRow| Quarantined {
+            sequence: batch.sequence.as_u64(),
+            reason: batch.reason,
+            detail: batch.detail,
+            received_at: batch.received_at.into(),
+            size_bytes: batch.size_bytes,
+        };
+        let balanced = row.balances();
+        let missing = row.missing.into_iter();
         Self {
+            balanced,
+            missing: missing
+                .map(|(first, last)| Missing { first: first.as_u64(), last: last.as_u64() })
+                .collect(),
+            quarantined: row.quarantined.into_iter().map(quarantined).collect(),
             gateway: row.gateway.to_string(),
             epoch: row.epoch.map(|epoch| epoch.to_string()),
             stream: row.stream.into(),

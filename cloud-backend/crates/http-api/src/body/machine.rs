@@ -1,6 +1,7 @@
 //! Gateways, machines and tags.
 
 use fleet::{LinkState, MachineView};
+use plant_model::Timestamp;
 use protocol::{CatalogueTag, TagRole};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -153,6 +154,14 @@ pub(crate) struct Latest {
     pub(crate) good: bool,
     /// When it was measured.
     pub(crate) at: Instant,
+    /// When it was measured by the machine's own clock; null for a machine that does not say.
+    #[schema(required)]
+    pub(crate) source_at: Option<Instant>,
+    /// How long ago it was measured, by the machine's own clock where it says so: a value that the machine
+    /// repeats with its old time grows old.
+    pub(crate) age_ms: u64,
+    /// Whether nobody vouches for it any more: the machine is not reached, or an alarm of kind `stale` is active.
+    pub(crate) stale: bool,
 }
 
 /// A tag.
@@ -204,11 +213,13 @@ impl From<&MachineView<'_>> for Machine {
     }
 }
 
-impl From<&MachineView<'_>> for MachineDetail {
-    fn from(view: &MachineView<'_>) -> Self {
+impl MachineDetail {
+    /// As it is now.
+    pub(crate) fn new(view: &MachineView<'_>, now: Timestamp) -> Self {
+        let tag = |((tag, latest), stale): (Known<'_>, &bool)| Tag::new(tag, latest, *stale, now);
         Self {
             machine: view.into(),
-            tags: tags(view).map(|(tag, latest)| Tag::new(tag, latest)).collect(),
+            tags: tags(view).zip(&view.stale).map(tag).collect(),
             alarms: view.definition.alarms.iter().map(Into::into).collect(),
         }
     }
@@ -236,12 +247,15 @@ fn headline(view: &MachineView<'_>) -> Vec<Headline> {
 }
 
 impl Tag {
-    fn new(tag: &CatalogueTag, latest: Option<&plant_model::Sample>) -> Self {
+    fn new(tag: &CatalogueTag, latest: Option<&plant_model::Sample>, stale: bool, now: Timestamp) -> Self {
         let latest = latest.map(|sample| Latest {
             value: usable(sample),
             quality: sample.quality.name(),
             good: sample.quality.is_good(),
             at: sample.timestamp().into(),
+            source_at: sample.source_timestamp.map(Instant),
+            age_ms: age_ms(sample.source_timestamp.unwrap_or(sample.gateway_timestamp), now),
+            stale,
         });
         Self {
             id: tag.definition.id.to_string(),
@@ -252,4 +266,9 @@ impl Tag {
             latest,
         }
     }
+}
+
+/// Zero where a clock is ahead of ours.
+fn age_ms(measured_at: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.since(measured_at).as_millis()).unwrap_or(u64::MAX)
 }

@@ -120,6 +120,8 @@ pub(crate) async fn machine(
 ) -> Result<Json<MachineDetail>, Problem> {
     let (gateway, machine) = path.find(&app, &tenant)?;
     let live = &app.outside.live;
-    let detail = live.read(&tenant, |view| view.machine(&gateway, &machine).map(|m| MachineDetail::from(&m)));
+    let now = app.outside.clock.wall();
+    let detail =
+        live.read(&tenant, |view| view.machine(&gateway, &machine).map(|m| MachineDetail::new(&m, now)));
     detail.map(Json).ok_or_else(Problem::not_found)
 }

@@ -34,14 +34,19 @@ async fn a_machine_is_told_with_its_latest_values_state_and_alarms() {
     }]);
     assert_eq!(machines["items"], expected);
 
-    let detail = api.json(&anna, MACHINE).await;
+    let mut detail = api.json(&anna, MACHINE).await;
     assert_eq!(detail["id"], "press-1");
+    let age_ms = detail["tags"][1]["latest"]["age_ms"].take();
+    assert!(age_ms.as_u64().is_some_and(|age| age > 0), "{age_ms}");
     assert_eq!(
         detail["tags"][1],
         json!({
             "id": "state", "name": "STATE", "unit": "", "data_type": "int",
             "enumeration": [{ "number": 0, "name": "cutting" }, { "number": 1, "name": "waiting" }],
-            "latest": { "value": 0, "quality": "Good", "good": true, "at": "2026-01-01T00:00:01.000Z" }
+            "latest": {
+                "value": 0, "quality": "Good", "good": true, "at": "2026-01-01T00:00:01.000Z",
+                "source_at": null, "age_ms": null, "stale": false
+            }
         })
     );
     assert_eq!(

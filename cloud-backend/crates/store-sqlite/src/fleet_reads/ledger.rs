@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use fleet::{DroppedRow, GapRow, LedgerRow};
+use fleet::{DroppedRow, GapRow, LedgerRow, QuarantineRow};
+use ingestion::Coverage;
 use plant_model::GatewayId;
 use protocol::{Sequence, StreamId};
 use rusqlite::{Connection, Row, params};
@@ -21,7 +22,9 @@ pub(super) fn ledger(c: &Connection) -> Result<Vec<LedgerRow>, Fault> {
         let Some(epoch) = row.epoch.map(epoch_bits) else { continue };
         let key = (row.gateway.as_str(), epoch, i64::from(row.stream.code()));
         row.rejected = rejections(c, key)?;
+        row.missing = missing(c, key)?;
         row.gaps = gaps(c, key)?;
+        row.quarantined = quarantined(c, key)?;
         if row.stream == StreamId::Telemetry {
             row.dropped = dropped(c, (key.0, key.1))?;
         }
@@ -44,7 +47,9 @@ fn read_row(r: &Row<'_>) -> Result<LedgerRow, Fault> {
         samples_stored: r.count(7)?,
         bytes_received: r.count(8)?,
         last_received_at: r.optional_time(9)?,
+        missing: Vec::new(),
         gaps: Vec::new(),
+        quarantined: Vec::new(),
         dropped: Vec::new(),
     })
 }
@@ -52,6 +57,26 @@ fn read_row(r: &Row<'_>) -> Result<LedgerRow, Fault> {
 fn rejections(c: &Connection, key: (&str, i64, i64)) -> Result<Vec<(String, u64)>, Fault> {
     let sql = "SELECT reason, count FROM rejection WHERE gateway = ?1 AND epoch = ?2 AND stream = ?3 ORDER BY reason";
     rows(c, sql, key, |r| Ok((r.text(0)?, r.count(1)?)))
+}
+
+fn missing(c: &Connection, key: (&str, i64, i64)) -> Result<Vec<(Sequence, Sequence)>, Fault> {
+    let sql = "SELECT first, last FROM coverage WHERE gateway = ?1 AND epoch = ?2 AND stream = ?3";
+    let coverage = Coverage::from_ranges(rows(c, sql, key, |r| Ok((r.sequence(0)?, r.sequence(1)?)))?);
+    Ok(coverage.holes().take(LedgerRow::LOSSES_MAX).collect())
+}
+
+fn quarantined(c: &Connection, key: (&str, i64, i64)) -> Result<Vec<QuarantineRow>, Fault> {
+    let sql = "SELECT sequence, reason, detail, received_at, length(body) FROM quarantine
+               WHERE gateway = ?1 AND epoch = ?2 AND stream = ?3 ORDER BY sequence DESC LIMIT ?4";
+    rows(c, sql, params![key.0, key.1, key.2, LedgerRow::LOSSES_MAX as i64], |r| {
+        Ok(QuarantineRow {
+            sequence: r.sequence(0)?,
+            reason: r.text(1)?,
+            detail: r.text(2)?,
+            received_at: r.time(3)?,
+            size_bytes: r.count(4)?,
+        })
+    })
 }
 
 fn gaps(c: &Connection, key: (&str, i64, i64)) -> Result<Vec<GapRow>, Fault> {
@@ -98,7 +123,9 @@ fn unreadable(c: &Connection) -> Result<Vec<LedgerRow>, Fault> {
             samples_stored: 0,
             bytes_received: 0,
             last_received_at: None,
+            missing: Vec::new(),
             gaps: Vec::new(),
+            quarantined: Vec::new(),
             dropped: Vec::new(),
         });
         row.received += count;

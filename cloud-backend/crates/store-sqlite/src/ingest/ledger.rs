@@ -37,6 +37,8 @@ pub(super) struct StreamState {
     pub(super) coverage: Coverage,
     pub(super) tally: Tally,
     longest_span: i64,
+    /// The highest sequence that came.
+    highest: Sequence,
 }
 
 impl StreamState {
@@ -44,11 +46,21 @@ impl StreamState {
         let sql = "SELECT first, last FROM coverage WHERE gateway = ?1 AND epoch = ?2 AND stream = ?3";
         let ranges = rows(c, sql, key.columns(), |r| Ok((r.sequence(0)?, r.sequence(1)?)))?;
         let coverage = Coverage::from_ranges(ranges);
-        Ok(Self { before: coverage.clone(), coverage, tally: Tally::default(), longest_span: 0 })
+        Ok(Self {
+            before: coverage.clone(),
+            coverage,
+            tally: Tally::default(),
+            longest_span: 0,
+            highest: Sequence::ZERO,
+        })
     }
 
     pub(super) fn note_span(&mut self, first: Timestamp, last: Timestamp) {
         self.longest_span = self.longest_span.max(last.micros().saturating_sub(first.micros()));
+    }
+
+    pub(super) fn note_arrival(&mut self, sequence: Sequence) {
+        self.highest = self.highest.max(sequence);
     }
 
     fn save(&self, c: &Connection, key: &StreamKey) -> Result<(), Fault> {
@@ -140,11 +152,13 @@ impl Streams {
         let mut acks = Vec::with_capacity(self.0.len());
         for (key, state) in self.0 {
             state.save(c, &key)?;
-            let committed_through: Sequence = state.coverage.committed_through();
-            acks.push((
-                key.gateway,
-                CumulativeAck { epoch: key.epoch, stream: key.stream, committed_through },
-            ));
+            let ack = CumulativeAck {
+                epoch: key.epoch,
+                stream: key.stream,
+                committed_through: state.coverage.committed_through(),
+                missing_through: state.coverage.missing_below(state.highest),
+            };
+            acks.push((key.gateway, ack));
         }
         Ok(acks)
     }

@@ -9,7 +9,7 @@
 
 use ingestion::Coverage;
 use plant_model::{GatewayId, Timestamp};
-use protocol::{CumulativeAck, Dropped, Gap, Hello, Sequence, StreamId};
+use protocol::{ClockRecord, CumulativeAck, Dropped, Gap, Hello, Sequence, StreamId};
 use rusqlite::{Connection, params};
 
 use super::ledger::{StreamKey, Streams};
@@ -35,6 +35,7 @@ pub(super) fn record_hello(
         epoch: hello.epoch,
         stream,
         committed_through: Sequence::ZERO,
+        missing_through: None,
     });
     for ack in &mut acks {
         let key = StreamKey { gateway: gateway.clone(), epoch: hello.epoch, stream: ack.stream };
@@ -134,6 +135,34 @@ pub(super) fn record_dropped(
             dropped.reason.name(),
             dropped.from.micros(),
             dropped.to.micros()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Writes what happened to the time of the gateway.
+pub(super) fn record_clock(
+    c: &Connection,
+    key: &StreamKey,
+    (sequence, position): (Sequence, u32),
+    clock: &ClockRecord,
+) -> Result<(), Fault> {
+    let sql = "INSERT INTO clock_change
+                 (gateway, epoch, sequence, position, change, from_at, to_at, uptime_us, samples)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    execute(
+        c,
+        sql,
+        params![
+            key.gateway.as_str(),
+            epoch_bits(key.epoch),
+            sequence_number(sequence),
+            position,
+            clock.change.name(),
+            clock.from.micros(),
+            clock.to.micros(),
+            int(clock.uptime.micros()),
+            int(clock.samples)
         ],
     )?;
     Ok(())

@@ -44,7 +44,9 @@ impl Application<'_> {
             self.store(&key, message)?;
         }
         let fate = message.verdict.fate(placement);
-        self.streams.get(self.c, &key)?.tally.count(message, fate);
+        let state = self.streams.get(self.c, &key)?;
+        state.tally.count(message, fate);
+        state.note_arrival(header.sequence);
         Ok(fate)
     }
 
@@ -147,6 +149,9 @@ impl Application<'_> {
                     self.streams.get(self.c, &key.sibling(StreamId::Telemetry))?;
                     losses::record_dropped(self.c, key, (sequence, position), dropped)
                 }
+                DiagnosticRecord::Clock(clock) => {
+                    losses::record_clock(self.c, key, (sequence, position), clock)
+                }
             }),
         }
     }
@@ -204,7 +209,7 @@ fn claims(header: &BatchHeader, verdict: &Verdict) -> Vec<(StreamId, Sequence, S
     if let Verdict::Store(PreparedBatch { contents: Contents::Records(records), .. }) = verdict {
         claims.extend(records.iter().filter_map(|record| match record {
             DiagnosticRecord::Gap(gap) => Some((gap.stream, gap.first, gap.last)),
-            DiagnosticRecord::Dropped(_) => None,
+            DiagnosticRecord::Dropped(_) | DiagnosticRecord::Clock(_) => None,
         }));
     }
     claims

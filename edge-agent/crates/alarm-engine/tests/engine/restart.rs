@@ -74,7 +74,7 @@ fn a_delay_waits_for_its_rest_after_a_restart_once_the_process_is_seen() {
 }
 
 #[test]
-fn a_shelf_ends_at_its_hour_and_no_later_than_it_may_last_whatever_the_clock_says() {
+fn a_shelf_ends_at_its_hour_and_no_later_than_the_rest_of_its_time_whatever_the_clock_says() {
     let shelve = AlarmCommand::Shelve { duration: seconds(600) };
     let shelved = |down| {
         let mut bench = Bench::new(vec![rule()]);
@@ -86,13 +86,41 @@ fn a_shelf_ends_at_its_hour_and_no_later_than_it_may_last_whatever_the_clock_say
     assert_eq!(soon.wait(1).causes(), [ShelveExpired]);
     assert_eq!(shelved(601).causes(), [ShelveExpired]);
     let mut bench = Bench::new(vec![rule()]);
-    bench.wall_error = 1_000_000_000;
-    bench.does("a", shelve);
-    let snapshot = bench.engine.snapshot(bench.now);
-    let mut back = Bench::restored(vec![rule()], &snapshot, Timestamp::from_micros(1_000_000_000));
-    back.wait(8 * 3_600_000 - 1);
-    assert_eq!(back.state("a"), "SHLVD");
-    assert_eq!(back.wait(1).causes(), [ShelveExpired], "the longest a shelf may last");
+    bench.wall_error = 1_000_000;
+    bench.does("a", shelve).wait(400_000);
+    let mut snapshot = bench.engine.snapshot(bench.now);
+    let an_hour_ago = Timestamp::from_micros(bench.wall().micros() - 3_600_000_000);
+    let ends_after = |snapshot: &Snapshot, millis: u64| {
+        let mut back = Bench::restored(vec![rule()], snapshot, an_hour_ago);
+        back.wait(millis - 1);
+        assert_eq!(back.state("a"), "SHLVD");
+        assert_eq!(back.wait(1).causes(), [ShelveExpired]);
+    };
+    ends_after(&snapshot, 200_000);
+    snapshot.alarms.get_mut("a").expect("kept").timers.shelf_left = None;
+    // Nobody noted the rest: the hour counts, and at most the longest time that it may last.
+    ends_after(&snapshot, 3_800_000);
+    let until = Some(bench.wall().plus(seconds(100 * 3_600)));
+    snapshot.alarms.get_mut("a").expect("kept").flags.shelved_until = until;
+    ends_after(&snapshot, 8 * 3_600_000);
+}
+
+#[test]
+fn what_runs_is_told_in_steps_of_a_thirty_second_and_never_makes_a_timer_shorter() {
+    let slow = AlarmDefinition { on_delay: seconds(32), re_alarm: Some(seconds(64)), ..rule() };
+    let quick = AlarmDefinition { id: alarm("b"), ..rule() };
+    let mut bench = Bench::new(vec![slow, quick]);
+    assert_eq!(bench.engine.running(bench.now).count(), 0);
+    let running = |bench: &Bench| bench.engine.running(bench.now).map(|(_, kept)| kept.timers).next();
+    bench.value(81.0).wait(5_999);
+    assert_eq!(running(&bench).expect("runs").delay_passed, Some(seconds(5)));
+    bench.wait(26_001).does("a", AlarmCommand::Acknowledge).wait(3_000);
+    assert_eq!(running(&bench).expect("runs").re_alarm_in, Some(seconds(62)));
+    bench.does("a", AlarmCommand::Shelve { duration: seconds(1_000) });
+    let timers = running(&bench).expect("runs");
+    assert_eq!((timers.re_alarm_in, timers.shelf_left), (None, Some(seconds(1_800))));
+    bench.does("a", AlarmCommand::Unshelve);
+    assert_eq!(running(&bench), None);
 }
 
 #[test]
@@ -108,7 +136,7 @@ fn a_re_alarm_waits_for_its_rest() {
     };
     calls_after(restart(&bench, again.clone(), 10), 300_000);
     let mut snapshot = bench.engine.snapshot(bench.now);
-    snapshot.alarms.get_mut("a").expect("kept").re_alarm_in = None;
+    snapshot.alarms.get_mut("a").expect("kept").timers.re_alarm_in = None;
     calls_after(Bench::restored(vec![again], &snapshot, bench.wall()), 900_000);
 }
 

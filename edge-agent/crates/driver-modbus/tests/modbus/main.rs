@@ -6,6 +6,7 @@ mod shared;
 mod support;
 mod timing;
 mod write;
+mod write_beside;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

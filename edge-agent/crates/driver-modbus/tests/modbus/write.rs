@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Running, holding, parameters, tag, tcp};
 
-/// Holding registers 0 to 9. Register 8 takes every write and stays as it is; 9 refuses writes.
+/// Holding registers 0 to 9. Register 7 is only written with others (function 16), 8 takes every write and stays as
+/// it is; 9 refuses writes.
 #[derive(Default)]
 struct Device {
     registers: [AtomicU16; 10],
@@ -44,6 +45,7 @@ impl Device {
                 [vec![3, pdu[4] * 2], words.collect()].concat()
             }
             6 | 16 if start == 9 => vec![function | 0x80, 4],
+            6 if start == 7 => vec![0x86, 1],
             6 => {
                 self.set(start, word(3));
                 pdu.to_vec()
@@ -77,7 +79,7 @@ impl Device {
 }
 
 /// A device, its driver and a writer: tags 0 to 2 are registers 0, 8 and 9, tag 3 is a 32-bit number
-/// at 2, tag 4 an input register.
+/// at 2, tag 4 an input register, tag 5 register 7.
 async fn started() -> (Arc<Device>, Running, Writer) {
     let device = Arc::new(Device::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -90,7 +92,7 @@ async fn started() -> (Arc<Device>, Running, Writer) {
     });
     let wide = tag(RegisterTable::HoldingRegister, 2, RegisterFormat::U32, 20);
     let input = tag(RegisterTable::InputRegister, 0, RegisterFormat::U16, 3_600_000);
-    let tags = vec![holding(0, 20), holding(8, 20), holding(9, 20), wide, input];
+    let tags = vec![holding(0, 20), holding(8, 20), holding(9, 20), wide, input, holding(7, 20)];
     let connection = ModbusConnection::new(parameters(tcp(address), 1, 1000), tags).expect("valid");
     let (writer, queue) = write_queue();
     (device, Running::start_with(vec![connection], queue).remove(0), writer)
@@ -139,4 +141,13 @@ async fn b10_what_a_device_does_not_keep_or_refuses_is_said() {
         matches!(writer.write(request(0, 1)).await, WriteOutcome::Refused { .. }),
         "the driver has ended"
     );
+}
+
+#[tokio::test]
+async fn a_device_without_the_function_for_one_register_is_written_with_the_one_for_several() {
+    let (device, mut machine, writer) = started().await;
+    machine.until("values", |told| told.good() >= 4).await;
+    assert_eq!(writer.write(request(5, 77)).await, WriteOutcome::Written);
+    assert_eq!(device.word(7), 77);
+    machine.stop().await;
 }

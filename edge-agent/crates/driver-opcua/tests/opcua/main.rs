@@ -2,6 +2,7 @@
 //! the tests begin with the field case they prove.
 
 mod browse;
+mod call;
 mod certificates;
 mod chain;
 mod clock;

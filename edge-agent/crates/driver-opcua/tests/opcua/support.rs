@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use acquisition::{DriverCounters, LinkState, MachineSink, OpcUaConnection, OpcUaItem, Reading};
-use opcua::server::address_space::Variable;
+use opcua::server::address_space::{MethodBuilder, Variable};
 use opcua::server::diagnostics::NamespaceMetadata;
 use opcua::server::node_manager::memory::{SimpleNodeManager, simple_node_manager};
 use opcua::server::{ServerBuilder, ServerHandle};
-use opcua::types::{AttributeId, DataValue, DateTime, NodeId, StatusCode, VariableId, Variant};
+use opcua::types::{
+    Argument, AttributeId, DataTypeId, DataValue, DateTime, NodeId, StatusCode, VariableId, Variant,
+};
 use plant_model::{DataType, GatewayId, MachineId, Quality, Value};
 use service_kit::Clock;
 use tempfile::TempDir;
@@ -254,6 +256,46 @@ impl Server {
         take: impl Fn(DataValue) -> StatusCode + Send + Sync + 'static,
     ) {
         self.manager.inner().add_write_callback(self.node(name), move |value, _| take(value));
+    }
+
+    /// Adds a method of the objects folder; `take` gets what it is called with.
+    pub(crate) fn add_method(
+        &self,
+        name: &str,
+        arguments: &[(&str, DataTypeId)],
+        take: impl Fn(&[Variant]) -> StatusCode + Send + Sync + 'static,
+    ) {
+        let argument = |(name, data_type): &(&str, DataTypeId)| Argument {
+            name: (*name).into(),
+            data_type: (*data_type).into(),
+            value_rank: -1,
+            ..Argument::default()
+        };
+        let arguments: Vec<Argument> = arguments.iter().map(argument).collect();
+        let (id, arguments_id) = (self.node(name), self.node(&format!("{name}.arguments")));
+        let mut space = self.manager.address_space().write();
+        let method = MethodBuilder::new(&id, name, name).component_of(NodeId::objects_folder_id());
+        let method = match arguments.is_empty() {
+            true => method,
+            false => method.input_args(&mut *space, &arguments_id, &arguments),
+        };
+        method.executable(true).user_executable(true).insert(&mut *space);
+        let done = move |values: &[Variant]| match take(values) {
+            status if status.is_bad() => Err(status),
+            _ => Ok(Vec::new()),
+        };
+        self.manager.inner().add_method_callback(id, done);
+    }
+
+    /// Sets a value from anywhere.
+    pub(crate) fn setter(&self, name: &str) -> impl Fn(Variant) + Send + Sync + 'static {
+        let (subscriptions, manager) = (Arc::clone(self.handle.subscriptions()), Arc::clone(&self.manager));
+        let node = self.node(name);
+        move |value| {
+            manager
+                .set_value(&subscriptions, &node, None, DataValue::value_only(value))
+                .expect("it is there");
+        }
     }
 
     pub(crate) fn set(&self, name: &str, value: DataValue) {

@@ -1,12 +1,12 @@
 use plant_model::{
-    AlarmFlags, AlarmId, AlarmPriority, AlarmState, AlarmTransition, MachineId, Monotonic, Quality, TagId,
-    TransitionCause, Value,
+    AlarmFlags, AlarmId, AlarmPriority, AlarmState, AlarmTimers, AlarmTransition, MachineId, Monotonic,
+    Quality, TagId, TransitionCause, Value,
 };
 use protocol::Batch;
 
 use super::*;
-use crate::Settings;
 use crate::inbox::SAMPLES_MAX;
+use crate::{Settings, StoredAlarm};
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -88,6 +88,38 @@ async fn who_waits_for_alarms_is_told_of_each_after_its_commit_with_the_batch_th
     assert_eq!(heard.recv().await, Some((1, vec![7, 8])));
     assert_eq!(heard.recv().await, Some((2, vec![9])));
     recorder.stop();
+}
+
+/// What a buffer holds of its alarm after a recorder noted `passed` and then took `transitions`.
+async fn noted(passed: Duration, transitions: Vec<Decided>) -> Vec<StoredAlarm> {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let recorder = start(&folder, |s| s.commit_interval = Duration::from_millis(1));
+    let timers = AlarmTimers { delay_passed: Some(passed), ..AlarmTimers::NONE };
+    let Decided { transition: AlarmTransition { machine, alarm, .. }, .. } = decided(0);
+    let running = StoredAlarm { machine, alarm, occurrence: 0, flags: AlarmFlags::NORMAL, timers };
+    let told = Arc::new(std::sync::Mutex::new(vec![running]));
+    let source = Arc::clone(&told);
+    recorder.note_timers(Box::new(move || source.lock().expect("whole").clone()));
+    recorder.client().flush().await.expect("it runs");
+    recorder.inbox().push_samples([sample(Value::Int(1))]);
+    until(&recorder.client(), StreamId::Telemetry, 2).await;
+    if !transitions.is_empty() {
+        told.lock().expect("whole").clear();
+        recorder.inbox().push_transitions(transitions);
+        until(&recorder.client(), StreamId::Alarm, 2).await;
+    }
+    recorder.stop();
+    let settings = Settings::new(folder.path().join("buffer.db"));
+    EdgeStore::open(settings, NOW).expect("opens").store.alarms().expect("reads")
+}
+
+#[tokio::test]
+async fn timers_that_run_are_noted_with_the_samples_until_a_transition_ends_them() {
+    let passed = Duration::from_secs(3);
+    let kept = noted(passed, Vec::new()).await;
+    assert_eq!((kept[0].occurrence, kept[0].timers.delay_passed), (0, Some(passed)));
+    let kept = noted(passed, vec![decided(1)]).await;
+    assert_eq!((kept[0].occurrence, kept[0].timers), (1, AlarmTimers::NONE));
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use plant_model::{AlarmPriority, AlarmState, AlarmTransition, Quality, Sample, TransitionCause, Value};
+use plant_model::{
+    AlarmFlags, AlarmId, AlarmPriority, AlarmState, AlarmTransition, Quality, Sample, TransitionCause, Value,
+};
 use protocol::{Batch, SeriesSamples};
 
 use super::*;
@@ -166,6 +168,8 @@ fn a8_a_full_buffer_thins_the_oldest_telemetry_then_drops_it_and_every_loss_is_r
     overfill(&mut store, commits, plant);
     let usage = store.usage().expect("measures");
     assert!(usage.disk_bytes <= 8 << 20, "{usage:?}");
+    let backlog = store.backlog().expect("measures");
+    assert!(backlog.bytes * 100 > backlog.room_bytes * 80, "who asks is told before a loss: {backlog:?}");
     let telemetry = all(&mut store, StreamId::Telemetry);
     let thinned = telemetry.iter().filter(|b| b.header.detail == Detail::Thinned).count();
     assert!(thinned > 0 && thinned < telemetry.len(), "{thinned} of {} are thinned", telemetry.len());
@@ -481,7 +485,7 @@ fn a_file_of_a_newer_version_is_left_alone() {
     raw.pragma_update(None, "user_version", 99).expect("writes");
     drop(raw);
     let error = EdgeStore::open(settings, NOW).expect_err("refused");
-    assert!(matches!(error, StoreError::Newer { found: 99, known: 3, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { found: 99, known: 4, .. }), "{error}");
 }
 
 #[test]

@@ -73,6 +73,26 @@ impl TransitionCause {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|c| c.name() == name)
     }
+
+    /// The verb of the command that moves an alarm so ([`super::AlarmCommand::name`]); none where the
+    /// process, logic or a timer does.
+    #[must_use]
+    pub const fn verb(self) -> Option<&'static str> {
+        match self {
+            Self::Acknowledged => Some("acknowledge"),
+            Self::Reset => Some("reset"),
+            Self::Shelved => Some("shelve"),
+            Self::Unshelved => Some("unshelve"),
+            Self::TakenOutOfService => Some("take_out_of_service"),
+            Self::ReturnedToService => Some("return_to_service"),
+            Self::Raised
+            | Self::ReturnedToNormal
+            | Self::ReAlarmed
+            | Self::ShelveExpired
+            | Self::Suppressed
+            | Self::Unsuppressed => None,
+        }
+    }
 }
 
 /// One step in the life of an alarm, decided by the gateway. What happens to an alarm that is hidden is

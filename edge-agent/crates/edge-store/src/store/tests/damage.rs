@@ -1,3 +1,5 @@
+use plant_model::{CommandId, OperatorAction};
+
 use super::*;
 
 /// What a file holds in all: sequences of telemetry, and ranges that are declared lost.
@@ -75,7 +77,16 @@ fn a10_batches_that_can_be_read_go_on_under_their_epoch_and_the_rest_is_declared
     // As many as a plant has: they do not fit into the pages that a new file has free.
     let plenty: Vec<TagId> = (0..300).map(|n| TagId::new(&format!("tag-{n}")).expect("valid")).collect();
     let numbers = store.series(&machine, &plenty, NOW).expect("numbers");
-    store.commit(&transition(4, AlarmState::Shelved), NOW).expect("commits");
+    let BatchBody::Transitions(mut shelved) = transition(4, AlarmState::Shelved) else { panic!("one") };
+    shelved[0].operation = Some(OperatorAction {
+        command: CommandId::new("c-1").expect("valid"),
+        actor: "ada".into(),
+        comment: String::new(),
+    });
+    store.commit(&BatchBody::Transitions(shelved), NOW).expect("commits");
+    let mut kept = store.alarms().expect("reads").remove(0);
+    kept.timers.shelf_left = Some(Duration::from_secs(60));
+    store.note_timers(std::slice::from_ref(&kept), NOW).expect("notes");
     for n in 0..200 {
         store.commit(&plant(n), NOW).expect("commits");
     }
@@ -120,8 +131,8 @@ fn a10_batches_that_can_be_read_go_on_under_their_epoch_and_the_rest_is_declared
     accounted.sort_unstable();
     assert_eq!(accounted, (11..next).collect::<Vec<_>>());
     assert_eq!(store.series(&machine, &plenty, NOW).expect("numbers"), numbers);
-    let alarm = store.alarms().expect("reads").remove(0);
-    assert_eq!((alarm.occurrence, alarm.flags), (4, AlarmFlags::of_state(AlarmState::Shelved)));
+    assert_eq!(store.alarms().expect("reads"), [kept]);
+    assert_eq!(store.commands().expect("reads")[0].id.as_str(), "c-1");
 }
 
 #[test]
