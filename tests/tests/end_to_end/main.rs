@@ -3,16 +3,10 @@
 mod alarm_commands;
 mod bad_input;
 mod demo;
+mod enrolment;
 mod faults;
 
-use std::net::{Ipv4Addr, SocketAddr};
-
-use factory_tests::factory::PlantOptions;
-
-/// Any free port of this host.
-fn any_port() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
-}
+use factory_tests::factory::{PlantOptions, any_port};
 
 /// A small plant: two machines of each protocol, commits every 300 ms.
 fn small_plant() -> PlantOptions {
