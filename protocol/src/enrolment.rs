@@ -1,4 +1,4 @@
-//! Enrolment and renewal of a gateway's certificate (SPEC section 11): the one-time code and the bodies of
+//! Enrolment and renewal of a gateway's certificate (SPEC section 12): the one-time code and the bodies of
 //! the gateways' API.
 //!
 //! A code is 20 bytes, written as 32 symbols of Crockford's base 32 in groups of four:

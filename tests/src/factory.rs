@@ -65,6 +65,8 @@ pub struct BackendState {
     pub http: SocketAddr,
     /// The MQTT endpoint.
     pub mqtt: SocketAddr,
+    /// The API for gateways.
+    pub gateways: SocketAddr,
 }
 
 /// A backend.
@@ -76,6 +78,7 @@ pub struct Backend {
     pub state: BackendState,
     folder: PathBuf,
     program: PathBuf,
+    extra: Vec<String>,
 }
 
 impl Backend {
@@ -89,9 +92,23 @@ impl Backend {
         http: SocketAddr,
         mqtt: SocketAddr,
     ) -> Result<Self> {
+        Self::start_with(programs, folder, [http, mqtt, any_port()], &[]).await
+    }
+
+    /// Starts a backend that listens for people, MQTT and gateways on these addresses, with more arguments.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_with(
+        programs: &Programs,
+        folder: &Path,
+        listen: [SocketAddr; 3],
+        extra: &[&str],
+    ) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let (service, state) = launch_backend(&programs.cloud_backend, folder, http, mqtt).await?;
-        Ok(Self { service, state, folder: folder.to_owned(), program: programs.cloud_backend.clone() })
+        let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
+        let (service, state) = launch_backend(&programs.cloud_backend, folder, listen, &extra).await?;
+        Ok(Self { service, state, folder: folder.to_owned(), program: programs.cloud_backend.clone(), extra })
     }
 
     /// Starts it again on the same addresses, after it ended.
@@ -99,8 +116,8 @@ impl Backend {
     /// # Errors
     /// It does not start.
     pub async fn restart(&mut self) -> Result<()> {
-        let (service, state) =
-            launch_backend(&self.program, &self.folder, self.state.http, self.state.mqtt).await?;
+        let listen = [self.state.http, self.state.mqtt, self.state.gateways];
+        let (service, state) = launch_backend(&self.program, &self.folder, listen, &self.extra).await?;
         self.service = service;
         self.state = state;
         Ok(())
@@ -127,18 +144,25 @@ impl Backend {
 async fn launch_backend(
     program: &Path,
     folder: &Path,
-    http: SocketAddr,
-    mqtt: SocketAddr,
+    listen: [SocketAddr; 3],
+    extra: &[String],
 ) -> Result<(Service, BackendState)> {
     let state_file = folder.join("state.json");
     remove(&state_file)?;
     let (data, state) = (folder.join("data"), state_file.clone());
-    let (http, mqtt) = (http.to_string(), mqtt.to_string());
+    let [http, mqtt, gateways] = listen.map(|address| address.to_string());
     let mut arguments = vec!["serve", "--data", text(&data)?, "--http", &http, "--mqtt", &mqtt];
-    arguments.extend(["--gateways", "127.0.0.1:0", "--state-file", text(&state)?]);
+    arguments.extend(["--gateways", &gateways, "--state-file", text(&state)?]);
+    arguments.extend(extra.iter().map(String::as_str));
     let mut service = Service::spawn("cloud-backend", program, &arguments, &folder.join("backend.log"))?;
     let state = service.wait_for_state(&state_file, START).await?;
     Ok((service, state))
+}
+
+/// Any free port of this host.
+#[must_use]
+pub fn any_port() -> SocketAddr {
+    SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0))
 }
 
 /// Who may sign in.
@@ -364,7 +388,12 @@ async fn register(backend: &Backend, options: &PlantOptions, gateway: &str, conf
     Ok(())
 }
 
-async fn launch_simulator(
+/// Starts the machines of a plant in `folder` and writes their files for an agent to `config`; answers the
+/// control interface.
+///
+/// # Errors
+/// A machine does not start.
+pub async fn launch_simulator(
     programs: &Programs,
     folder: &Path,
     config: &Path,
@@ -417,7 +446,11 @@ fn agent_toml(options: &PlantOptions, gateway: &str, config: &Path, dial: Socket
     Ok(toml::to_string(&file)?)
 }
 
-async fn launch_agent(
+/// Starts an agent with its configuration in `config` and more in its environment; log and state file lie in `folder`.
+///
+/// # Errors
+/// It does not start.
+pub async fn launch_agent(
     program: &Path,
     folder: &Path,
     config: &Path,

@@ -38,7 +38,7 @@ struct Report {
 
 pub(crate) fn run(arguments: &EnrolArguments) -> Result<Found> {
     let path = arguments.config.join("agent.toml");
-    let configured = if path.exists() { Some(edge_config::load(&arguments.config)?) } else { None };
+    let configured = if path.exists() { Some(edge_config::load_agent(&arguments.config)?) } else { None };
     let files = match &configured {
         Some(config) => files_of(config, arguments)?,
         None => IdentityFiles::in_folder(&absolute(&arguments.state)?.join("identity")),

@@ -7,17 +7,11 @@ mod alarm_latency;
 mod backlog;
 mod bad_input;
 mod demo;
+mod enrolment;
 mod faults;
 mod ingest;
 
-use std::net::{Ipv4Addr, SocketAddr};
-
-use factory_tests::factory::PlantOptions;
-
-/// Any free port of this host.
-fn any_port() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
-}
+use factory_tests::factory::{PlantOptions, any_port};
 
 /// A small plant: two machines of each protocol, commits every 300 ms.
 fn small_plant() -> PlantOptions {

@@ -1,4 +1,4 @@
-//! The API for gateways (SPEC section 11): HTTPS with certificates of the installation's own authority, apart
+//! The API for gateways (SPEC section 12): HTTPS with certificates of the installation's own authority, apart
 //! from the API for people.
 //!
 //! | request | who | what |

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use conformance::fixture::*;
-use conformance::{Laboratory, alarms, identity, ingest, reads, tenants};
+use conformance::{Laboratory, alarms, enrolment, identity, ingest, reads, tenants};
 use fleet::FleetStore;
 use ingestion::{Fate, IngestStore};
 use proptest::prelude::*;
@@ -61,6 +61,11 @@ macro_rules! conforms {
 }
 
 conforms! {
+    enrolment::{
+        an_invitation_makes_a_gateway_once,
+        a_late_code_and_a_replaced_one_are_worth_nothing,
+        a_new_enrolment_and_a_revocation_end_what_was_there,
+    }
     ingest::{
         a_batch_is_stored_and_acknowledged_once_it_is_durable,
         a_duplicate_is_counted_and_acknowledged_again,

@@ -57,6 +57,18 @@ pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
     }))
 }
 
+/// Reads `agent.toml` alone, whatever the machines are: they may not be there yet.
+///
+/// # Errors
+/// Every problem of that file that can be told without the machines.
+pub fn load_agent(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
+    let (report, path) = (Report::default(), folder.join("agent.toml"));
+    let plant = Plant { machines: &[], is_complete: false };
+    let agent =
+        read(&path, &report).and_then(|text| parse(&path, &text, &report, |root| agent::parse(root, &plant)));
+    report.finish(agent)
+}
+
 /// Reads a machine from text that is not, or not yet, in its file; `path` names it in problems.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ pub const CERTIFICATE_FILE: &str = "gateway.pem";
 /// The roots.
 pub const ROOTS_FILE: &str = "ca.crt";
 
-/// Certificates begin so long before they are issued (SPEC section 11).
+/// Certificates begin so long before they are issued (SPEC section 12).
 const BACKDATED_MICROS: i64 = 24 * 3_600 * 1_000_000;
 
 /// Where the identity is kept.

@@ -1,4 +1,4 @@
-//! The identity of this gateway towards the backend (SPEC section 11): a key made here that never leaves, a
+//! The identity of this gateway towards the backend (SPEC section 12): a key made here that never leaves, a
 //! certificate for it, and the roots by which the backend is known.
 //!
 //! | file | what | mode |

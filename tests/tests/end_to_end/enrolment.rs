@@ -1,0 +1,225 @@
+//! A gateway from its first code to its last certificate, all through the command lines.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use factory_tests::api::local;
+use factory_tests::factory::{
+    AgentState, Backend, PlantOptions, Programs, any_port, launch_agent, launch_simulator,
+};
+use factory_tests::process::{Service, output, until};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::small_plant;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A factory floor with machines and a box that is to become a gateway.
+struct Floor {
+    programs: Programs,
+    backend: Backend,
+    folder: PathBuf,
+    options: PlantOptions,
+}
+
+impl Floor {
+    async fn start(folder: &Path, extra: &[&str]) -> Result<Self> {
+        let (programs, options) = (Programs::beside_this_one()?, small_plant());
+        let ports = [any_port(), any_port(), any_port()];
+        let backend = Backend::start_with(&programs, &folder.join("backend"), ports, extra).await?;
+        backend.admin(&["tenant", "add", "acme", "--name", "ACME"]).await?;
+        Ok(Self { programs, backend, folder: folder.to_owned(), options })
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.join("etc")
+    }
+
+    fn cloud(&self) -> String {
+        format!("https://{}", self.backend.state.gateways)
+    }
+
+    async fn invite(&self, gateway: &str, extra: &[&str]) -> Result<String> {
+        let mut arguments = vec!["gateway", "invite", "--tenant", "acme", "--gateway", gateway];
+        arguments.extend(extra);
+        let answer = self.backend.admin(&arguments).await?;
+        Ok(answer["code"].as_str().context("a code")?.to_owned())
+    }
+
+    fn arguments(&self, code: &str) -> Vec<String> {
+        let (config, state) =
+            (self.config().display().to_string(), self.folder.join("var").display().to_string());
+        let all = ["enrol", "--cloud", &self.cloud(), "--code", code, "--config", &config, "--state", &state];
+        all.map(str::to_owned).to_vec()
+    }
+
+    async fn enrol(&self, code: &str) -> Result<Value> {
+        let mut arguments = self.arguments(code);
+        arguments.push("--json".to_owned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Ok(serde_json::from_slice(&output(&self.programs.edge_agent, &arguments).await?)?)
+    }
+
+    /// What the technician reads when an enrolment fails.
+    async fn refusal(&self, arguments: &[String]) -> Result<String> {
+        let out = Command::new(&self.programs.edge_agent).args(arguments).output().await?;
+        assert!(!out.status.success(), "it must be refused");
+        Ok(String::from_utf8_lossy(&out.stderr).into_owned())
+    }
+
+    async fn launch(&self) -> Result<(Service, AgentState)> {
+        // The port of the status page is the same on every gateway; here others run at the same time.
+        let file = self.config().join("agent.toml");
+        std::fs::write(&file, std::fs::read_to_string(&file)?.replace("127.0.0.1:9180", "127.0.0.1:0"))?;
+        launch_agent(&self.programs.edge_agent, &self.folder, &self.config(), &[]).await
+    }
+
+    /// Samples in the store, and whether all that was committed up to the watermark is there.
+    async fn stored(&self) -> Result<u64> {
+        let rows = self.backend.admin(&["ledger", "--tenant", "acme"]).await?;
+        let rows = rows.as_array().or_else(|| rows["items"].as_array()).context("rows")?;
+        Ok(rows.iter().filter_map(|row| row["samples_stored"].as_u64()).sum())
+    }
+
+    async fn more_is_stored(&self) -> Result<u64> {
+        let before = self.stored().await?;
+        let more = || async { self.stored().await.ok().filter(|stored| *stored > before) };
+        until("more samples are stored", PATIENCE, more).await
+    }
+}
+
+async fn status(state: &AgentState) -> Option<Value> {
+    local(Method::GET, state.status, "/status", None).await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_becomes_a_gateway_by_one_code_and_its_machines_are_seen_in_the_cloud() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let floor = Floor::start(folder.path(), &[]).await?;
+    std::fs::create_dir_all(floor.config())?;
+    let began = Instant::now();
+    let code = floor.invite("hall-1", &[]).await?;
+    let enrolled = floor.enrol(&code.to_lowercase().replace('-', " ")).await?;
+    assert_eq!((&enrolled["tenant"], &enrolled["gateway"]), (&json!("acme"), &json!("hall-1")));
+    assert_eq!(enrolled["config_made"], true);
+    let _machines = launch_simulator(&floor.programs, &floor.folder, &floor.config(), &floor.options).await?;
+    let (mut agent, state) = floor.launch().await?;
+    floor.more_is_stored().await?;
+    assert!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
+    let certificate = status(&state).await.context("it runs")?["certificate"].clone();
+    assert!((29..=30).contains(&certificate["days_left"].as_i64().context("days")?), "{certificate}");
+
+    let gateways = floor.backend.admin(&["gateway", "list", "--tenant", "acme"]).await?;
+    assert_eq!((&gateways[0]["gateway"], &gateways[0]["state"]), (&json!("hall-1"), &json!("enrolled")));
+    let key = std::fs::metadata(floor.folder.join("var/identity/gateway.pem"))?;
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+
+    // Replaced hardware: another key, the same gateway, the same history.
+    let stored = floor.more_is_stored().await?;
+    agent.kill().await?;
+    let code = floor.invite("hall-1", &[]).await?;
+    assert_eq!(floor.enrol(&code).await?["config_made"], false);
+    let (_agent, _) = floor.launch().await?;
+    assert!(floor.more_is_stored().await? > stored);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e3_e4_certificates_are_renewed_under_way_and_after_their_end_and_a_revoked_one_is_cut_off()
+-> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // Two thirds of it are one connection; its end comes while the agent runs and while it does not.
+    let mut floor = Floor::start(folder.path(), &["--certificate-lifetime", "15s"]).await?;
+    std::fs::create_dir_all(floor.config())?;
+    floor.enrol(&floor.invite("hall-1", &[]).await?).await?;
+    let _machines = launch_simulator(&floor.programs, &floor.folder, &floor.config(), &floor.options).await?;
+    let (mut agent, state) = floor.launch().await?;
+    let renewed = |least: u64| {
+        let state = state.clone();
+        move || {
+            let state = state.clone();
+            async move {
+                let certificate = status(&state).await?["certificate"].clone();
+                (certificate["renewals"].as_u64()? >= least && certificate["error"].is_null()).then_some(())
+            }
+        }
+    };
+    until("two renewals", PATIENCE, renewed(2)).await?;
+    floor.more_is_stored().await?;
+
+    // While the backend is away a renewal fails, and what works stays in place.
+    floor.backend.service.kill().await?;
+    let failed = || async {
+        status(&state).await.filter(|status| !status["certificate"]["error"].is_null()).map(|_| ())
+    };
+    until("a renewal fails", PATIENCE, failed).await?;
+    agent.kill().await?;
+    // The certificate has ended when both are back, as after a season in a cupboard.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    floor.backend.restart().await?;
+    let (mut agent, state) = floor.launch().await?;
+    floor.more_is_stored().await?;
+
+    floor.backend.admin(&["gateway", "revoke", "--tenant", "acme", "--gateway", "hall-1"]).await?;
+    let revoked_at = Instant::now();
+    let cut = || async { status(&state).await.filter(|s| s["uplink"]["connected"] == false).map(|_| ()) };
+    until("the connection is cut", PATIENCE, cut).await?;
+    assert!(revoked_at.elapsed() < Duration::from_secs(5), "{:?}", revoked_at.elapsed());
+    let stored = floor.stored().await?;
+    let committed = |status: Value| status["samples"]["committed"].as_u64();
+    let before = status(&state).await.and_then(committed).context("it runs")?;
+    let goes_on = || async { status(&state).await.and_then(committed).filter(|now| *now > before + 20) };
+    until("the floor is read on", PATIENCE, goes_on).await?;
+    assert_eq!(floor.stored().await?, stored, "nothing of a revoked gateway is taken");
+
+    // Enrolled again, it delivers what it has kept.
+    agent.kill().await?;
+    floor.enrol(&floor.invite("hall-1", &[]).await?).await?;
+    let (_agent, _) = floor.launch().await?;
+    floor.more_is_stored().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_is_not_good_is_refused_with_the_reason_and_the_way_out() -> Result<()> {
+    let (folder, elsewhere) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let floor = Floor::start(folder.path(), &[]).await?;
+    let other = Floor::start(elsewhere.path(), &[]).await?;
+    let good = floor.invite("hall-1", &[]).await?;
+    let told = |code: &str| {
+        let arguments = floor.arguments(code);
+        let floor = &floor;
+        async move { floor.refusal(&arguments).await }
+    };
+
+    let wrong = if good.starts_with('Z') { "Y" } else { "Z" };
+    assert!(told(&format!("{wrong}{}", &good[1..])).await?.contains("mistyped"));
+    assert!(told(&good[..30]).await?.contains("is all of it there?"));
+    let foreign = other.invite("hall-1", &[]).await?;
+    let refused = told(&foreign).await?;
+    assert!(refused.contains("another authority") && refused.contains("nothing was sent"), "{refused}");
+    let mut nowhere = floor.arguments(&good);
+    nowhere[2] = "https://127.0.0.1:9".to_owned();
+    assert!(floor.refusal(&nowhere).await?.contains("cannot be reached"));
+    nowhere[2] = "http://127.0.0.1".to_owned();
+    assert!(floor.refusal(&nowhere).await?.contains("https://HOST"));
+
+    let short = floor.invite("hall-2", &["--valid", "1s"]).await?;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(told(&short).await?.contains("was good until"));
+    let withdrawn = floor.invite("hall-3", &[]).await?;
+    floor.invite("hall-3", &[]).await?;
+    assert!(told(&withdrawn).await?.contains("replaced by a newer one"));
+    assert!(!floor.config().join("agent.toml").exists(), "nothing was written");
+
+    floor.enrol(&good).await?;
+    let used = told(&good).await?;
+    assert!(used.contains("was used at") && used.contains("ask for a new one"), "{used}");
+    let for_another = floor.invite("hall-4", &[]).await?;
+    let refused = told(&for_another).await?;
+    assert!(refused.contains("acme/hall-4") && refused.contains("acme/hall-1"), "{refused}");
+    Ok(())
+}
