@@ -6,6 +6,7 @@
 pub mod api;
 pub mod books;
 pub mod factory;
+pub mod fake_clock;
 pub mod flood;
 pub mod injection;
 pub mod link;
