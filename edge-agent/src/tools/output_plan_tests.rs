@@ -74,7 +74,7 @@ fn d7_check_names_outputs_that_could_not_work() {
     let text = [
         format!("[[allowed_commands]]\nid = \"plain\"\nrun = {plain:?}\n"),
         "[[allowed_commands]]\nid = \"gone\"\nrun = \"/nonexistent/horn\"\n".to_owned(),
-        output("a", "priority = \"critical\"\ncommand = { on = \"plain\", off = \"gone\" }"),
+        output("a", "machines = [\"press-1\"]\npriority = \"critical\"\ncommand = { on = \"plain\", off = \"gone\" }"),
         output("b", "alarms = [\"lost\"]\ntag = { machine = \"press-1\", tag = \"horn\" }"),
         output("c", "webhook = { url = \"https://10.0.0.9/\", ca_file = \"/nonexistent/ca.crt\" }"),
     ]
@@ -84,7 +84,7 @@ fn d7_check_names_outputs_that_could_not_work() {
         "12: output a: no alarm ever switches it",
         "cannot be run here: Permission denied",
         "output a: /nonexistent/horn cannot be run here: No such file",
-        "16: output b: its only alarm says that press-1 is lost",
+        "18: output b: its only alarm says that press-1 is lost",
         "output c: /nonexistent/ca.crt holds no usable certificate",
     ] {
         assert!(said.iter().any(|s| s.contains(expected)), "{expected}\n{said:#?}");
