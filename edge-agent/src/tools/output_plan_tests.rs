@@ -74,7 +74,10 @@ fn d7_check_names_outputs_that_could_not_work() {
     let text = [
         format!("[[allowed_commands]]\nid = \"plain\"\nrun = {plain:?}\n"),
         "[[allowed_commands]]\nid = \"gone\"\nrun = \"/nonexistent/horn\"\n".to_owned(),
-        output("a", "machines = [\"press-1\"]\npriority = \"critical\"\ncommand = { on = \"plain\", off = \"gone\" }"),
+        output(
+            "a",
+            "machines = [\"press-1\"]\npriority = \"critical\"\ncommand = { on = \"plain\", off = \"gone\" }",
+        ),
         output("b", "alarms = [\"lost\"]\ntag = { machine = \"press-1\", tag = \"horn\" }"),
         output("c", "webhook = { url = \"https://10.0.0.9/\", ca_file = \"/nonexistent/ca.crt\" }"),
     ]
