@@ -196,7 +196,11 @@ mod tests {
         let changed_at = |promise: &mut Promise, reading| promise.since(&reading).changed_at;
         assert_eq!(changed_at(&mut promise, reading(100, Quality::GOOD)), at(100), "nothing is known before");
         assert_eq!(changed_at(&mut promise, reading(300, Quality::GOOD)), at(100));
-        assert_eq!(changed_at(&mut promise, reading(500, Quality::BAD_COMMUNICATION_ERROR)), at(500), "seen to be bad just now");
+        assert_eq!(
+            changed_at(&mut promise, reading(500, Quality::BAD_COMMUNICATION_ERROR)),
+            at(500),
+            "seen to be bad just now"
+        );
         assert_eq!(changed_at(&mut promise, reading(700, Quality::GOOD)), at(300));
         promise.forget();
         assert_eq!(

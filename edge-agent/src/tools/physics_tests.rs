@@ -128,9 +128,8 @@ fn a_unit_that_may_fall_silent_costs_the_alarms_of_its_neighbours_its_time_out()
             .replace("timeout_ms = 200", &format!("unit_id = {unit}\ntimeout_ms = {timeout}"))
     };
     let physics = computed(&[&unit("a", 1, 200), &unit("b", 2, 150)]);
-    let latency = |machine: &str| {
-        physics.alarms.iter().find(|a| a.machine == machine).and_then(|a| a.latency_ms_max)
-    };
+    let latency =
+        |machine: &str| physics.alarms.iter().find(|a| a.machine == machine).and_then(|a| a.latency_ms_max);
     // 200 poll, four requests of 5, the time-out of the other, 10 decision.
     assert_eq!((latency("a"), latency("b")), (Some(380), Some(430)));
     let physics = computed(&[&unit("a", 1, 1_000), &unit("b", 2, 150)]);
