@@ -134,7 +134,7 @@ fn a_unit_that_may_fall_silent_costs_the_alarms_of_its_neighbours_its_time_out()
     assert_eq!((latency("a"), latency("b")), (Some(380), Some(430)));
     let physics = computed(&[&unit("a", 1, 1_000), &unit("b", 2, 150)]);
     let errors: Vec<String> = physics.problems(Severity::Error).iter().map(ToString::to_string).collect();
-    let told = "1.toml:20: alarm oil_hot can take 1230 ms, and its budget is 500 ms: shorten timeout_ms of the other \
+    let told = "1.toml:18: alarm oil_hot can take 1230 ms, and its budget is 500 ms: shorten timeout_ms of the other \
                 machines on 10.0.0.1 port 502 (now up to 1000) or poll_interval_ms, give the machine a connection of \
                 its own, or allow it a longer budget_ms";
     assert_eq!(errors.len(), 1, "{errors:?}");
