@@ -23,6 +23,7 @@ use crate::board::MachineBoard;
 use crate::commands::Order;
 use crate::lane::FastLane;
 use crate::latency::{AlarmLatency, Stage, mark};
+use crate::promise::{Promise, Since};
 
 /// Where decisions go.
 #[derive(Clone)]
@@ -45,13 +46,15 @@ pub(crate) struct MachineAlarms {
 
 struct State {
     engine: AlarmEngine,
+    promise: Promise,
     /// Transitions of the current call; kept for its capacity.
     moved: Vec<AlarmTransition>,
 }
 
 impl MachineAlarms {
-    pub(crate) fn new(engine: AlarmEngine, outlets: Outlets) -> Self {
-        let state = State { engine, moved: Vec::new() };
+    /// `promise` is what its decisions are held against.
+    pub(crate) fn new(engine: AlarmEngine, promise: Promise, outlets: Outlets) -> Self {
+        let state = State { engine, promise, moved: Vec::new() };
         Self { state: Mutex::new(state), outlets, earlier: Notify::new() }
     }
 
@@ -72,7 +75,8 @@ impl MachineAlarms {
         self.end_timers(&mut state);
         for reading in readings {
             let (tag, at) = (reading.tag.as_usize(), reading.received_at);
-            self.decide(&mut state, Some(at), |engine, wall, moved| {
+            let since = state.promise.since(reading);
+            self.decide(&mut state, Some(since), |engine, wall, moved| {
                 engine.handle_sample(tag, &reading.sample, at, wall, moved);
             });
         }
@@ -89,8 +93,15 @@ impl MachineAlarms {
             LinkState::Up => Link::Up,
             LinkState::Down { .. } => Link::Down,
         };
-        self.decide(&mut state, Some(now), |engine, wall, moved| engine.handle_link(link, now, wall, moved));
+        state.promise.forget();
+        let step = |engine: &mut AlarmEngine, wall, moved: &mut _| engine.handle_link(link, now, wall, moved);
+        self.decide(&mut state, Some(now.into()), step);
         self.tell_keeper(timer, &state);
+        let (outputs, machine) = (&self.outlets.outputs, &self.outlets.board.id);
+        match link {
+            Link::Up => outputs.machine_back(machine),
+            Link::Down => outputs.machine_lost(machine),
+        }
     }
 
     /// The alarms whose timers run, for a restart to take up.
@@ -118,7 +129,9 @@ impl MachineAlarms {
         if let Some(due) = state.engine.poll_timeout()
             && due <= now
         {
-            self.decide(state, Some(due), |engine, wall, moved| engine.handle_timeout(now, wall, moved));
+            let step =
+                |engine: &mut AlarmEngine, wall, moved: &mut _| engine.handle_timeout(now, wall, moved);
+            self.decide(state, Some(due.into()), step);
         }
     }
 
@@ -153,15 +166,18 @@ impl MachineAlarms {
     fn decide<T>(
         &self,
         state: &mut State,
-        since: Option<Monotonic>,
+        since: Option<Since>,
         step: impl FnOnce(&mut AlarmEngine, Timestamp, &mut Vec<AlarmTransition>) -> T,
     ) -> T {
-        let State { engine, moved } = state;
+        let State { engine, promise, moved } = state;
         let outcome = step(engine, self.outlets.clock.wall(), moved);
         if !moved.is_empty() {
             let at = self.outlets.clock.now();
+            if let Some(since) = since {
+                moved.iter().for_each(|transition| promise.judge(transition, since, at));
+            }
             let decided = moved.drain(..).map(|transition| Decided { transition, at }).collect();
-            self.outlets.announce(decided, since);
+            self.outlets.announce(decided, since.map(|since| since.read_at));
         }
         outcome
     }

@@ -31,11 +31,14 @@ use crate::certificate;
 use crate::cli::RunArguments;
 use crate::commands::CommandDesk;
 use crate::lane::{FastLane, UrgentTraffic};
+use crate::gateway::{self, Gauges};
 use crate::latency::AlarmLatency;
 use crate::outbox::{BoardSidecar, StoreOutbox};
-use crate::outputs::{self, Outputs, Writers};
+use crate::outputs::{self, Outputs, OwnConnection, WriteQueues};
+use crate::promise::{Promise, Punctuality};
 use crate::sink::Sink;
 use crate::status::{self, Observed};
+use crate::tools::physics::{self, Severity};
 
 /// How long the drivers may take to finish what they have begun.
 const DRIVERS_STOP: Duration = Duration::from_secs(5);
@@ -74,28 +77,31 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let recorder = Recorder::start(store, move || clock.wall(), on_alarms(&latency, clock))?;
     let board = board(&config.machines, &numbers);
     let lane = Arc::new(FastLane::default());
-    let outputs = Outputs::new(&config.outputs);
-    let output_boards = outputs.boards.clone();
-    let floor =
-        Floor { sense, config, board: &board, recorder: &recorder, lane: &lane, latency: &latency, clock };
-    for rate in &config.raised {
-        let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
-        tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
-            interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
-    }
+    let outputs = Outputs::new(config, clock);
+    let shown_outputs = outputs.shown.clone();
+    let punctuality = Arc::new(Punctuality::default());
+    let floor = Floor {
+        sense,
+        config,
+        board: &board,
+        recorder: &recorder,
+        lane: &lane,
+        latency: &latency,
+        punctuality: &punctuality,
+        clock,
+    };
     let stops = Stops::default();
     let Spawned { drivers, outputs, desk } = floor.spawn(snapshots, outputs, &stops)?;
     let heartbeat = spawn_heartbeat(sense, clock);
 
     let uplink = Arc::new(UplinkCounters::default());
-    let stop_uplink = stops.uplink.clone();
     let shipping = config.uplink.as_ref().map(|to| {
         let (lane, desk, latency) = (Arc::clone(&lane), Arc::clone(&desk), Arc::clone(&latency));
         let traffic = UrgentTraffic { lane, desk, latency, clock };
         let catalogue = catalogue(epoch, &config.machines, &numbers).encode();
         let cargo = cargo(epoch, catalogue, recorder.client(), &board, traffic);
         let settings = uplink_settings(config, to);
-        tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stop_uplink))
+        tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stops.uplink.clone()))
     });
     let stop_renewal = stops.uplink.clone();
     let certificate = config.uplink.as_ref().map(|to| certificate::spawn(to, clock, stop_renewal));
@@ -111,8 +117,10 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         certificate: certificate.unwrap_or_default(),
         lane,
         latency,
+        punctuality,
+        impossible: told_of_plan(config),
         desk,
-        outputs: output_boards,
+        outputs: shown_outputs,
         alarm_commands: config.status.alarm_commands,
     };
     let address = serve_status(config, observed.clone()).await?;
@@ -239,6 +247,22 @@ fn snapshots(stored: Vec<StoredAlarm>, commands: Vec<StoredCommand>) -> Snapshot
     out
 }
 
+/// Says what the plan of the requests comes to, and answers what `check` refuses. A plant does not stand still for a
+/// late alarm, but nobody is to overlook it.
+fn told_of_plan(config: &AgentConfig) -> Arc<[String]> {
+    for rate in &config.raised {
+        let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
+        tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
+            interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
+    }
+    let problems = physics::compute(config).problems(Severity::Error);
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for problem in &problems {
+        tracing::error!(problem, "the configuration asks for what cannot work; the agent runs all the same");
+    }
+    problems.into()
+}
+
 fn on_alarms(latency: &Arc<AlarmLatency>, clock: Clock) -> OnAlarms {
     let latency = Arc::clone(latency);
     Box::new(move |sequence, decided| latency.committed(sequence, decided, clock.now()))
@@ -260,6 +284,7 @@ struct Floor<'a> {
     recorder: &'a Recorder,
     lane: &'a Arc<FastLane>,
     latency: &'a Arc<AlarmLatency>,
+    punctuality: &'a Arc<Punctuality>,
     clock: Clock,
 }
 
@@ -278,6 +303,7 @@ impl Floor<'_> {
         let mut all_alarms = Vec::with_capacity(self.config.machines.len());
         // Machines with the same address share one connection.
         let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
+        let (writers, mut queues) = outputs::writers(self.config);
         let folder = state_folder(self.config).join("opcua");
         let identity = Arc::new(driver_opcua::Identity::new(folder, self.config.gateway.clone()));
         for (machine, place) in self.config.machines.iter().zip(self.board.machines.iter()) {
@@ -298,39 +324,47 @@ impl Floor<'_> {
                 }
                 Connection::OpcUa(connection) => {
                     let (identity, stop) = (Arc::clone(&identity), stop.clone());
-                    let driver =
-                        driver_opcua::run(connection, id, identity, sink, self.clock, counters, stop);
+                    let queue = queues.sessions.remove(&id).unwrap_or_default();
+                    let driver = driver_opcua::run_with_writes(
+                        connection, id, identity, sink, queue, self.clock, counters, stop,
+                    );
+                    tasks.spawn_on(driver, self.sense.handle());
+                }
+                Connection::Gateway => {
+                    let driver = gateway::run(self.gauges(), sink, counters, stop.clone());
                     tasks.spawn_on(driver, self.sense.handle());
                 }
             }
         }
         let running = move || all_alarms.iter().flat_map(|alarms| alarms.running()).collect();
         self.recorder.note_timers(Box::new(running));
-        let writers = self.spawn_buses(buses, &mut tasks, stop);
+        self.spawn_buses(buses, queues, &mut tasks, stop);
         let scene = (self.sense.handle(), self.clock, &stops.outputs);
-        let outputs = outputs.spawn(&self.config.machines, &writers, scene)?;
+        let outputs = outputs.spawn(&writers, scene)?;
         Ok(Spawned { drivers: tasks, outputs, desk: Arc::new(desk) })
+    }
+
+    fn gauges(&self) -> Gauges {
+        let punctuality = Arc::clone(self.punctuality);
+        Gauges { recorder: self.recorder.counters(), punctuality, clock: self.clock }
     }
 
     /// Only a connection that an output writes to can be written to at all.
     fn spawn_buses(
         &self,
         buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>>,
+        mut queues: WriteQueues,
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
-    ) -> Writers {
-        let mut writers = Writers::new();
+    ) {
+        let (clock, sense) = (self.clock, self.sense.handle());
         for (address, units) in buses {
-            let (clock, stop, sense) = (self.clock, stop.clone(), self.sense.handle());
-            if outputs::written(self.config).any(|written| *written == address) {
-                let (writer, queue) = driver_modbus::write_queue();
-                writers.insert(address, writer);
-                tasks.spawn_on(driver_modbus::run_with_writes(units, queue, clock, stop), sense);
-            } else {
-                tasks.spawn_on(driver_modbus::run(units, clock, stop), sense);
-            }
+            let queue = queues.shared.remove(&address).unwrap_or_default();
+            tasks.spawn_on(driver_modbus::run_with_writes(units, queue, clock, stop.clone()), sense);
         }
-        writers
+        for OwnConnection { connection, machine, queue } in queues.own {
+            tasks.spawn_on(driver_modbus::run_writes(connection, machine, queue, clock, stop.clone()), sense);
+        }
     }
 
     fn alarms(
@@ -355,7 +389,9 @@ impl Floor<'_> {
             latency: Arc::clone(self.latency),
             clock: self.clock,
         };
-        let alarms = MachineAlarms::new(engine, outlets);
+        let usual = self.config.alarm_latency_budget;
+        let promise = Promise::of(machine, usual, Arc::clone(self.punctuality));
+        let alarms = MachineAlarms::new(engine, promise, outlets);
         alarms.restore(known);
         Ok(alarms)
     }

@@ -175,7 +175,7 @@ impl MachineBoard {
 fn bus(connection: &Connection) -> Option<String> {
     match connection {
         Connection::Modbus(connection) => Some(connection.address().to_string()),
-        Connection::OpcUa(_) => None,
+        Connection::OpcUa(_) | Connection::Gateway => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The status page: plain HTML for the browser of a technician, rendered here, without scripts.
 
+mod outputs;
+
 use std::fmt::Write as _;
 
 use axum::http::header;
@@ -8,7 +10,7 @@ use plant_model::{AlarmDefinition, AlarmState};
 
 use crate::board::{MachineBoard, Standing};
 use crate::operate::Page;
-use crate::status::{Bus, Machine, Status};
+use crate::status::{Alarms, Bus, Machine, Status};
 use crate::view::{AlarmView, Class, MachineView, TagView, age};
 
 const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:1rem;color:#222;background:#fff}\
@@ -38,8 +40,13 @@ pub(crate) fn render(status: &Status, machines: &[MachineView], operable: bool) 
     head(&mut out, &title, format_args!("<meta http-equiv=\"refresh\" content=\"{REFRESH_S}\">"));
     let (version, uptime) = (status.version, age(Some(status.uptime_s * 1_000)));
     push(&mut out, format_args!("<p>edge-agent {version}, running for {uptime}</p>"));
+    for problem in status.impossible.iter() {
+        push(&mut out, format_args!("<p class=\"bad\">This cannot work: {}</p>", escaped(problem)));
+    }
     delivery(&mut out, status);
     alarms(&mut out, machines, operable);
+    late(&mut out, &status.alarms);
+    outputs::outputs(&mut out, &status.alarms.outputs);
     connections(&mut out, &status.machines);
     buses(&mut out, &status.buses);
     for machine in machines {
@@ -208,6 +215,22 @@ fn alarms(out: &mut String, machines: &[MachineView], operable: bool) {
         );
     }
     out.push_str("</table>");
+}
+
+/// The promise, where it was broken.
+fn late(out: &mut String, alarms: &Alarms) {
+    let Some(last) = &alarms.last_late else { return };
+    push(
+        out,
+        format_args!(
+            "<p class=\"uncertain\">Late alarms: {}; the last was {} of {} after {} ms, where {} ms are allowed</p>",
+            alarms.late.values().sum::<u64>(),
+            escaped(&last.alarm),
+            escaped(&last.machine),
+            last.took_ms,
+            last.budget_ms
+        ),
+    );
 }
 
 fn named(machine: &MachineView, alarm: &AlarmView, operable: bool) -> String {

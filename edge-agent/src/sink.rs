@@ -93,6 +93,7 @@ mod tests {
     use crate::alarms::Outlets;
     use crate::lane::FastLane;
     use crate::latency::AlarmLatency;
+    use crate::promise::Promise;
 
     const LATHE: &str = "version = 1\nid = \"lathe\"\n[opcua]\nendpoint = \"opc.tcp://h:4840\"\n\
         [[tags]]\nid = \"speed\"\ndata_type = \"float\"\nnode_id = \"ns=2;s=speed\"\n\
@@ -111,7 +112,8 @@ mod tests {
             latency: Arc::new(AlarmLatency::default()),
             clock,
         };
-        let alarms = Arc::new(MachineAlarms::new(engine.expect("a good machine"), outlets));
+        let alarms =
+            Arc::new(MachineAlarms::new(engine.expect("a good machine"), Promise::default(), outlets));
         (Sink::new(alarms, Arc::clone(&board), inbox, machine.change_filter(), clock), board)
     }
 

@@ -9,11 +9,11 @@
 //! | `/livez` | the process answers |
 //! | `/readyz` | drivers run and the buffer commits; else 503 and the reason |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alarm_output_driver::OutputBoard;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -30,6 +30,8 @@ use crate::certificate::{self, Certificate, CertificateStatus};
 use crate::commands::CommandDesk;
 use crate::lane::FastLane;
 use crate::latency::{AlarmLatency, LatencyRow};
+use crate::outputs::{AlarmOutput, ShownOutput};
+use crate::promise::{LateAlarm, Punctuality};
 use crate::view::MachineView;
 use crate::{operate, page};
 
@@ -54,8 +56,11 @@ pub(crate) struct Observed {
     pub certificate: Certificate,
     pub lane: Arc<FastLane>,
     pub latency: Arc<AlarmLatency>,
+    pub punctuality: Arc<Punctuality>,
+    /// What the configuration asks for and cannot work.
+    pub impossible: Arc<[String]>,
     pub desk: Arc<CommandDesk>,
-    pub outputs: Vec<Arc<OutputBoard>>,
+    pub outputs: Vec<ShownOutput>,
     /// Whether the page takes alarm commands.
     pub alarm_commands: bool,
 }
@@ -92,6 +97,8 @@ pub(crate) struct Status {
     pub gateway: String,
     pub epoch: String,
     pub uptime_s: u64,
+    /// What the configuration asks for and cannot work, as `check` says it.
+    pub impossible: Arc<[String]>,
     pub samples: Samples,
     pub buffer: Buffer,
     pub uplink: Uplink,
@@ -110,23 +117,10 @@ pub(crate) struct Alarms {
     /// Messages that were no commands.
     pub commands_unreadable: u64,
     pub latency: Vec<LatencyRow>,
+    /// Alarms that were raised later than their budgets, by priority.
+    pub late: BTreeMap<&'static str, u64>,
+    pub last_late: Option<LateAlarm>,
     pub outputs: Vec<AlarmOutput>,
-}
-
-/// An output that alarms drive, since the start of this process.
-#[derive(Serialize)]
-pub(crate) struct AlarmOutput {
-    pub id: String,
-    /// `on` or `off`.
-    pub desired: &'static str,
-    /// What was confirmed last; `null` while that is not known.
-    pub actual: Option<&'static str>,
-    pub fault: Option<String>,
-    pub drives: u64,
-    pub confirmed: u64,
-    pub coalesced: u64,
-    pub beats: u64,
-    pub beats_failed: u64,
 }
 
 /// A connection that machines share, or have for themselves, in which one request travels at a time.
@@ -158,6 +152,8 @@ pub(crate) struct Buffer {
     /// `writable`, `full`, `read_only`, `failing`, `gone` or `damaged`.
     pub health: &'static str,
     pub held_bytes: u64,
+    /// What of it the backend does not have yet, as far as it can be told from the count of batches.
+    pub undelivered_bytes: u64,
     pub disk_bytes: u64,
     pub bytes_max: u64,
     /// Samples in memory that are not committed yet.
@@ -292,6 +288,7 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
         gateway: observed.gateway.clone(),
         epoch: observed.epoch.clone(),
         uptime_s: observed.clock.now().micros() / 1_000_000,
+        impossible: Arc::clone(&observed.impossible),
         samples: Samples {
             scheduled: machines.iter().map(|m| m.scheduled_samples).sum(),
             acquired: machines.iter().map(|m| m.acquired_samples).sum(),
@@ -304,6 +301,7 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
             stalled: load(&recorder.stalled) == 1,
             health: recorder.health().name(),
             held_bytes: load(&recorder.held_bytes),
+            undelivered_bytes: load(&recorder.undelivered_bytes),
             disk_bytes: load(&recorder.disk_bytes),
             bytes_max: load(&recorder.bytes_max),
             samples_waiting: load(&recorder.samples_waiting),
@@ -329,26 +327,12 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
             fast_lane_dropped: observed.lane.dropped(),
             commands_unreadable: observed.desk.unreadable(),
             latency: observed.latency.rows(),
-            outputs: observed.outputs.iter().map(|o| output(o)).collect(),
+            late: observed.punctuality.late().into_iter().collect(),
+            last_late: observed.punctuality.last(),
+            outputs: observed.outputs.iter().map(|o| o.report(observed.clock.now())).collect(),
         },
         buses: buses(observed, &BusMeter::default()),
         machines,
-    }
-}
-
-fn output(board: &OutputBoard) -> AlarmOutput {
-    let view = board.view();
-    let tally = view.tally;
-    AlarmOutput {
-        id: board.id().to_string(),
-        desired: view.desired.name(),
-        actual: view.actual.map(alarm_output::Level::name),
-        fault: view.fault,
-        drives: tally.drives,
-        confirmed: tally.confirmed,
-        coalesced: tally.coalesced,
-        beats: tally.beats,
-        beats_failed: tally.beats_failed,
     }
 }
 
@@ -399,6 +383,8 @@ pub(crate) mod tests {
             certificate: Certificate::default(),
             lane: Arc::default(),
             latency: Arc::default(),
+            punctuality: Arc::default(),
+            impossible: Arc::new([]),
             desk: Arc::new(CommandDesk::new(clock)),
             outputs: Vec::new(),
             alarm_commands: false,

@@ -1,7 +1,7 @@
 //! Alarms made on purpose: a value is pushed over its limit in a simulated machine, and a subscriber of
 //! the alarm stream notes when the transition arrives. Both instants come from one clock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,10 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type Key = (String, String, String);
 
+/// When the first word of each occurrence arrived.
+type Heard = HashMap<Key, BTreeMap<u64, i64>>;
+
 /// Hears the alarm transitions of a tenant.
 #[derive(Debug)]
 pub struct Subscriber {
-    heard: Arc<Mutex<HashMap<Key, Vec<i64>>>>,
+    heard: Arc<Mutex<Heard>>,
     task: JoinHandle<()>,
 }
 
@@ -33,7 +36,7 @@ impl Subscriber {
     /// Follows the live stream of a tenant, over and over.
     #[must_use]
     pub fn start(api: Api, tenant: String) -> Self {
-        let heard: Arc<Mutex<HashMap<Key, Vec<i64>>>> = Arc::default();
+        let heard: Arc<Mutex<Heard>> = Arc::default();
         let ours = Arc::clone(&heard);
         let task = tokio::spawn(async move {
             loop {
@@ -42,7 +45,9 @@ impl Subscriber {
                         let text = |name: &str| event.data[name].as_str().unwrap_or_default().to_owned();
                         let key = (text("machine"), text("alarm"), text("cause"));
                         let mut heard = ours.lock().unwrap_or_else(PoisonError::into_inner);
-                        heard.entry(key).or_default().push(event.arrived_at_us);
+                        let occurrence = event.data["occurrence"].as_u64().unwrap_or_default();
+                        // The stored copy may come long after, when the next occurrence is waited for.
+                        heard.entry(key).or_default().entry(occurrence).or_insert(event.arrived_at_us);
                     }
                 });
                 if followed.await.is_err() {
@@ -57,7 +62,7 @@ impl Subscriber {
     fn arrival(&self, machine: &str, alarm: &str, cause: &str, after_us: i64) -> Option<i64> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (machine.to_owned(), alarm.to_owned(), cause.to_owned());
-        heard.get(&key)?.iter().copied().find(|at| *at >= after_us)
+        heard.get(&key)?.values().copied().find(|at| *at >= after_us)
     }
 }
 

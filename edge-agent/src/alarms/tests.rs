@@ -46,7 +46,7 @@ impl Fixture {
         change(&mut definition);
         let tags: Vec<TagId> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
         let engine = AlarmEngine::new(machine.id, &tags, vec![definition]).expect("sound");
-        let alarms = Arc::new(MachineAlarms::new(engine, outlets.clone()));
+        let alarms = Arc::new(MachineAlarms::new(engine, Promise::default(), outlets.clone()));
         let traffic = UrgentTraffic { lane, desk: Arc::new(CommandDesk::new(clock)), latency, clock };
         Self { alarms, outlets, traffic, recorder, _folder: folder }
     }

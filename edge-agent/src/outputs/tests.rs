@@ -1,11 +1,11 @@
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Mutex;
 
-use acquisition::{DriverCounters, LinkState, MachineSink, Reading};
+use acquisition::{DriverCounters, LinkState, MachineSink, Reading, TagIndex};
 use alarm_engine::AlarmEngine;
-use alarm_output::AlarmKey;
+use alarm_output::{AlarmKey, Level};
+use edge_config::{AgentConfig, Connection};
 use edge_store::{EdgeStore, Recorder, Settings};
 use plant_model::{AlarmId, AlarmPriority, AlarmState, MachineId, TagId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -112,16 +112,15 @@ impl MachineSink for Ignored {
     fn link(&mut self, _: LinkState) {}
 }
 
-/// A driver of the press with a writer.
+/// A driver of the press that can be written to as configured.
 fn driver(config: &AgentConfig, clock: Clock, stop: &CancellationToken) -> (Writers, JoinHandle<()>) {
     let machine = &config.machines[0];
     let Connection::Modbus(connection) = machine.connection.clone() else { panic!("Modbus") };
-    let (writer, queue) = driver_modbus::write_queue();
-    let address = connection.address().clone();
+    let (writers, mut queues) = writers(config);
+    let queue = queues.shared.remove(connection.address()).unwrap_or_default();
     let (name, counters) = (machine.id.clone(), Arc::new(DriverCounters::default()));
     let unit = driver_modbus::Unit { connection, name, sink: Box::new(Ignored), counters };
-    let task = tokio::spawn(driver_modbus::run_with_writes(vec![unit], queue, clock, stop.clone()));
-    ([(address, writer)].into(), task)
+    (writers, tokio::spawn(driver_modbus::run_with_writes(vec![unit], queue, clock, stop.clone())))
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -140,10 +139,9 @@ async fn d7_an_alarm_drives_a_coil_until_it_reads_back_and_a_stop_makes_it_safe(
     let config = config(folder.path(), address, HORN);
     let (clock, stop_driver, stop) = (Clock::start(), CancellationToken::new(), CancellationToken::new());
     let (writers, driving) = driver(&config, clock, &stop_driver);
-    let outputs = Outputs::new(&config.outputs);
-    let (feed, board) = (Arc::clone(&outputs.feed), Arc::clone(&outputs.boards[0]));
-    let tasks =
-        outputs.spawn(&config.machines, &writers, (&Handle::current(), clock, &stop)).expect("spawns");
+    let outputs = Outputs::new(&config, clock);
+    let (feed, board) = (Arc::clone(&outputs.feed), Arc::clone(&outputs.shown[0].board));
+    let tasks = outputs.spawn(&writers, (&Handle::current(), clock, &stop)).expect("spawns");
     let seen = |look: fn(&Controller) -> bool| look(&controller.lock().expect("unpoisoned"));
 
     until("off at the start", || board.view().actual == Some(Level::Off)).await;
@@ -169,29 +167,29 @@ async fn d7_an_alarm_drives_a_coil_until_it_reads_back_and_a_stop_makes_it_safe(
 }
 
 #[tokio::test]
-async fn without_outputs_nothing_is_written_and_nothing_runs() {
+async fn without_outputs_nothing_can_be_written_and_nothing_runs() {
     let (_controller, address) = controller().await;
     let folder = tempfile::tempdir().expect("a folder");
     let config = config(folder.path(), address, "");
-    assert_eq!(written(&config).count(), 0);
-    let outputs = Outputs::new(&config.outputs);
+    let (writers, queues) = writers(&config);
+    assert!(queues.shared.is_empty() && queues.own.is_empty() && queues.sessions.is_empty());
+    let outputs = Outputs::new(&config, Clock::start());
     let stop = CancellationToken::new();
-    let spawned =
-        outputs.spawn(&config.machines, &Writers::new(), (&Handle::current(), Clock::start(), &stop));
+    let spawned = outputs.spawn(&writers, (&Handle::current(), Clock::start(), &stop));
     assert!(spawned.expect("nothing to spawn").is_empty());
 }
 
 #[tokio::test]
-async fn only_connections_that_outputs_write_to_have_a_writer() {
+async fn only_connections_that_outputs_write_to_can_be_written_to() {
     let folder = tempfile::tempdir().expect("a folder");
     let address = "127.0.0.1:502".parse().expect("valid");
     let config = config(folder.path(), address, HORN);
-    let written: BTreeSet<String> = written(&config).map(ToString::to_string).collect();
-    assert_eq!(written, BTreeSet::from(["127.0.0.1 port 502".to_owned()]));
-    let outputs = Outputs::new(&config.outputs);
+    let (_, queues) = writers(&config);
+    let shared: Vec<String> = queues.shared.keys().map(ToString::to_string).collect();
+    assert_eq!((shared, queues.own.len()), (vec!["127.0.0.1 port 502".to_owned()], 0));
+    let outputs = Outputs::new(&config, Clock::start());
     let stop = CancellationToken::new();
-    let spawned =
-        outputs.spawn(&config.machines, &Writers::new(), (&Handle::current(), Clock::start(), &stop));
+    let spawned = outputs.spawn(&Writers::default(), (&Handle::current(), Clock::start(), &stop));
     assert!(spawned.is_err(), "an output without a writer is a mistake of ours and is not passed over");
 }
 
@@ -210,7 +208,8 @@ command = { on = "switch", off = "switch" }
 async fn a_decision_reaches_its_output() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = config(folder.path(), "127.0.0.1:502".parse().expect("valid"), LAMP);
-    let (clock, stop, outputs) = (Clock::start(), CancellationToken::new(), Outputs::new(&config.outputs));
+    let (clock, stop, outputs) =
+        (Clock::start(), CancellationToken::new(), Outputs::new(&config, Clock::start()));
     let store = EdgeStore::open(Settings::new(folder.path().join("buffer.db")), clock.wall()).expect("opens");
     let recorder = Recorder::start(store.store, move || clock.wall(), Box::new(|_, _| {})).expect("starts");
     let outlets = Outlets {
@@ -224,10 +223,9 @@ async fn a_decision_reaches_its_output() {
     let machine = machine();
     let tags: Vec<TagId> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
     let engine = AlarmEngine::new(machine.id, &tags, machine.alarms).expect("sound");
-    let alarms = MachineAlarms::new(engine, outlets);
-    let lamp = Arc::clone(&outputs.boards[0]);
-    let tasks =
-        outputs.spawn(&config.machines, &Writers::new(), (&Handle::current(), clock, &stop)).expect("spawns");
+    let alarms = MachineAlarms::new(engine, crate::promise::Promise::default(), outlets);
+    let lamp = Arc::clone(&outputs.shown[0].board);
+    let tasks = outputs.spawn(&Writers::default(), (&Handle::current(), clock, &stop)).expect("spawns");
 
     for (speed, level) in [(90, Level::On), (70, Level::Off)] {
         alarms.samples(&[Reading { tag: TagIndex(0), sample: sample(speed), received_at: clock.now() }]);

@@ -210,11 +210,11 @@ mod tests {
         let report = report.expect("a good recording");
         assert_eq!(
             steps(&report),
-            [("2026-03-01T06:00:03Z", "NORM", "UNACK"), ("2026-03-01T06:00:11Z", "UNACK", "NORM")],
+            [("2026-03-01T06:00:03Z", "NORM", "UNACK"), ("2026-03-01T06:00:11Z", "UNACK", "RTNUN")],
             "the delay ends between two rows, and 78 is inside the deadband"
         );
         assert_eq!((report.rows, report.samples, report.raised["hot"]), (4, 6, 1));
-        assert_eq!(report.states["hot"], "normal");
+        assert_eq!(report.states["hot"], "returned to normal, unacknowledged");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use edge_config::ConfigErrors;
 
+use super::output_plan;
 use super::physics::{self, AlarmPlan, ConnectionPlan, Physics, Severity};
 use super::table::{Cell, Paint, Table, Tone};
 use super::{Output, print};
@@ -41,6 +42,7 @@ fn write(out: &mut dyn Write, paint: Paint, physics: &Physics) -> std::io::Resul
         writeln!(out)?;
         alarms(&physics.alarms).write(out, paint)?;
     }
+    output_plan::write(out, paint, &physics.outputs)?;
     for raised in &physics.raised {
         writeln!(
             out,
@@ -117,12 +119,16 @@ fn alarms(alarms: &[AlarmPlan]) -> Table {
     let mut table =
         Table::new(&["machine", "alarm", "tag", ">worst case ms", ">budget ms", ">on_delay ms", "verdict"]);
     for a in alarms {
-        let verdict = if a.is_within_budget { (Tone::Good, "in time") } else { (Tone::Warning, "late") };
+        let verdict = match (a.is_within_budget, a.latency_ms_max) {
+            (true, Some(_)) => (Tone::Good, "in time"),
+            (true, None) => (Tone::Good, "no value decides"),
+            (false, _) => (Tone::Bad, "late"),
+        };
         table.row([
             Cell::from(&a.machine),
             (&a.alarm).into(),
             (&a.tag).into(),
-            a.latency_ms_max.into(),
+            a.latency_ms_max.map_or_else(|| "-".to_owned(), |ms| ms.to_string()).into(),
             a.budget_ms.into(),
             a.on_delay_ms.into(),
             Cell::toned(verdict.0, verdict.1),

@@ -10,12 +10,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use acquisition::{
-    DECISION, ModbusConnection, ModbusTag, OpcUaConnection, REQUEST_ASSUMED, RegisterFormat, TagIndex,
+    DECISION, ModbusConnection, ModbusTag, OpcUaConnection, REQUEST_ASSUMED, RegisterFormat, SharedBus,
+    TagIndex,
 };
 use alarm_engine::Expression;
-use edge_config::{AgentConfig, Connection, MachineConfig, Problem, RaisedRate};
+use edge_config::{AgentConfig, Connection, GatewayTag, MachineConfig, Problem, RaisedRate};
 use plant_model::{AlarmDefinition, TagId};
 use serde::Serialize;
+
+use super::output_plan::{self, OutputPlan};
 
 /// What a sample costs in a batch, header and indexes included.
 const BYTES_PER_SAMPLE: f64 = 2.5;
@@ -32,6 +35,7 @@ pub(crate) struct Physics {
     pub machines: Vec<MachinePlan>,
     pub alarms: Vec<AlarmPlan>,
     pub raised: Vec<RaisedPlan>,
+    pub outputs: Vec<OutputPlan>,
     pub volume: Volume,
     pub findings: Vec<Finding>,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Assumptions {
     request_ms: f64,
     bytes_per_sample: f64,
     decision_ms: f64,
+    /// How many other units of a bus fall silent at once.
+    silent_units: usize,
 }
 
 /// One way to one or more machines.
@@ -95,8 +101,8 @@ pub(crate) struct AlarmPlan {
     pub machine: String,
     pub alarm: String,
     pub tag: String,
-    /// From the change in the machine to the decision, at worst.
-    pub latency_ms_max: u64,
+    /// From the change in the machine to the decision, at worst. `null` where no value of the machine decides.
+    pub latency_ms_max: Option<u64>,
     pub on_delay_ms: u64,
     pub budget_ms: u64,
     pub is_within_budget: bool,
@@ -121,8 +127,8 @@ pub(crate) struct Volume {
     pub buffer_bytes_max: u64,
     /// How long the uplink may be away before the oldest samples have to go.
     pub buffer_days: f64,
-    /// Tags that are recorded on change and at their heartbeat only: with them the figures are upper
-    /// bounds.
+    /// Tags of machines that are recorded on change and at their heartbeat only: with them the figures are upper
+    /// bounds. (The few of the gateway itself are, too.)
     pub tags_recorded_on_change: usize,
 }
 
@@ -162,11 +168,11 @@ impl Physics {
 pub(crate) fn compute(config: &AgentConfig) -> Physics {
     let connections = connections(&config.machines);
     let machines: Vec<MachinePlan> = config.machines.iter().map(machine).collect();
-    let alarms: Vec<AlarmPlan> =
-        config.machines.iter().flat_map(|m| alarms(m, &connections, config.alarm_latency_budget)).collect();
+    let alarms: Vec<AlarmPlan> = config.machines.iter().flat_map(|m| alarms(m, config)).collect();
     let mut findings: Vec<Finding> = config.machines.iter().flat_map(overlaps).collect();
     findings.extend(overloads(&connections, &config.machines));
     findings.extend(late_alarms(&alarms, &config.machines));
+    findings.extend(output_plan::findings(config));
     Physics {
         tenant: config.tenant.to_string(),
         gateway: config.gateway.to_string(),
@@ -174,9 +180,11 @@ pub(crate) fn compute(config: &AgentConfig) -> Physics {
             request_ms: millis(REQUEST_ASSUMED),
             bytes_per_sample: BYTES_PER_SAMPLE,
             decision_ms: millis(DECISION),
+            silent_units: config.silent_units,
         },
         volume: volume(machines.iter().map(|m| m.samples_per_second).sum(), config),
         raised: config.raised.iter().map(raised).collect(),
+        outputs: output_plan::plans(config),
         connections,
         machines,
         alarms,
@@ -210,11 +218,11 @@ fn rate(interval: Duration) -> f64 {
     1.0 / interval.as_secs_f64().max(0.01)
 }
 
-/// Machines behind one address share a line, and its time.
+/// Machines behind one address share a line, and its time. The gateway itself needs none.
 fn connections(machines: &[MachineConfig]) -> Vec<ConnectionPlan> {
     let mut plans: BTreeMap<String, ConnectionPlan> = BTreeMap::new();
     for machine in machines {
-        let address = address(machine);
+        let Some(address) = address(machine) else { continue };
         let plan = plans.entry(address.clone()).or_insert_with(|| ConnectionPlan {
             address,
             protocol: machine.connection.protocol(),
@@ -229,16 +237,18 @@ fn connections(machines: &[MachineConfig]) -> Vec<ConnectionPlan> {
         match &machine.connection {
             Connection::Modbus(connection) => plan.add_requests(machine, connection),
             Connection::OpcUa(connection) => plan.subscription = Some(subscription(connection)),
+            Connection::Gateway => {}
         }
     }
     plans.into_values().collect()
 }
 
-fn address(machine: &MachineConfig) -> String {
+fn address(machine: &MachineConfig) -> Option<String> {
     match &machine.connection {
-        Connection::Modbus(connection) => connection.address().to_string(),
+        Connection::Modbus(connection) => Some(connection.address().to_string()),
         // Every machine has a session of its own.
-        Connection::OpcUa(connection) => format!("{} ({})", connection.endpoint(), machine.id),
+        Connection::OpcUa(connection) => Some(format!("{} ({})", connection.endpoint(), machine.id)),
+        Connection::Gateway => None,
     }
 }
 
@@ -287,6 +297,7 @@ fn machine(machine: &MachineConfig) -> MachinePlan {
         Connection::OpcUa(connection) => {
             (0.0, rate(connection.sampling_interval()) * number(connection.items().len() as u64))
         }
+        Connection::Gateway => (0.0, rate(GatewayTag::INTERVAL) * number(machine.tags.len() as u64)),
     };
     MachinePlan {
         id: machine.id.to_string(),
@@ -298,40 +309,59 @@ fn machine(machine: &MachineConfig) -> MachinePlan {
     }
 }
 
-fn alarms(machine: &MachineConfig, connections: &[ConnectionPlan], budget: Duration) -> Vec<AlarmPlan> {
-    let address = address(machine);
-    let cycle_ms = connections.iter().find(|c| c.address == address).map_or(0.0, |c| c.cycle_ms);
+fn alarms(machine: &MachineConfig, config: &AgentConfig) -> Vec<AlarmPlan> {
+    let bus = bus(machine, config);
     let plan = |alarm: &AlarmDefinition| {
-        let latency = latency(machine, alarm, Duration::from_secs_f64(cycle_ms / 1e3));
+        let budget = machine.budget(&alarm.id, config.alarm_latency_budget);
+        let latency = latency(machine, alarm, &bus);
         AlarmPlan {
             machine: machine.id.to_string(),
             alarm: alarm.id.to_string(),
             tag: Expression::tags_of(alarm).iter().map(TagId::as_str).collect::<Vec<_>>().join(", "),
-            latency_ms_max: whole_millis(latency),
+            latency_ms_max: latency.map(whole_millis),
             on_delay_ms: whole_millis(alarm.on_delay),
             budget_ms: whole_millis(budget),
-            is_within_budget: latency <= budget,
+            is_within_budget: latency.is_none_or(|latency| latency <= budget),
         }
     };
     machine.alarms.iter().map(plan).collect()
 }
 
-fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, cycle: Duration) -> Duration {
+/// What the machine shares with all that are reached over the same connection.
+fn bus(machine: &MachineConfig, config: &AgentConfig) -> SharedBus {
+    let address = |machine: &MachineConfig| match &machine.connection {
+        Connection::Modbus(connection) => Some(connection.address().clone()),
+        Connection::OpcUa(_) | Connection::Gateway => None,
+    };
+    let own = address(machine);
+    let shared = config.machines.iter().filter(|m| own.is_some() && address(m) == own);
+    let units = shared.filter_map(|m| match &m.connection {
+        Connection::Modbus(connection) => Some(connection),
+        Connection::OpcUa(_) | Connection::Gateway => None,
+    });
+    SharedBus::of(units, config.silent_units)
+}
+
+fn latency(machine: &MachineConfig, alarm: &AlarmDefinition, bus: &SharedBus) -> Option<Duration> {
+    let deciding = Expression::tags_of(alarm);
     match &machine.connection {
+        // That there is no connection takes no value, and the gateway measures itself at leisure.
+        _ if deciding.is_empty() => None,
+        Connection::Gateway => None,
         Connection::Modbus(connection) => {
             // The slowest of the tags that decide it.
-            let deciding = Expression::tags_of(alarm);
             let tags = (0..).map(TagIndex).zip(&machine.tags);
             let tags = tags.filter(|(_, t)| deciding.contains(&t.definition.id));
-            tags.map(|(tag, _)| connection.alarm_latency(tag, cycle)).max().unwrap_or_default()
+            tags.map(|(tag, _)| connection.alarm_latency(tag, bus)).max()
         }
-        Connection::OpcUa(connection) => connection.alarm_latency(),
+        Connection::OpcUa(connection) => Some(connection.alarm_latency()),
     }
 }
 
 fn volume(samples_per_second: f64, config: &AgentConfig) -> Volume {
     let buffer_bytes_max = config.buffer.bytes_max;
-    let tags = config.machines.iter().flat_map(|m| &m.tags);
+    let machines = config.machines.iter().filter(|m| m.connection != Connection::Gateway);
+    let tags = machines.flat_map(|m| &m.tags);
     let samples_per_day = samples_per_second * DAY_S;
     let bytes_per_day = samples_per_day * BYTES_PER_SAMPLE;
     Volume {
@@ -371,27 +401,43 @@ fn late_alarms(alarms: &[AlarmPlan], machines: &[MachineConfig]) -> Vec<Finding>
     let finding = |plan: &AlarmPlan| {
         let machine = machines.iter().find(|m| m.id.as_str() == plan.machine)?;
         let position = machine.alarms.iter().position(|a| a.id.as_str() == plan.alarm)?;
-        let remedy = match &machine.connection {
-            Connection::Modbus(connection) => {
-                format!(
-                    "the tag's poll_interval_ms or timeout_ms (now {})",
-                    whole_millis(connection.timeout())
-                )
-            }
-            Connection::OpcUa(_) => "sampling_interval_ms or publishing_interval_ms".to_owned(),
-        };
         let message = format!(
-            "alarm {} can take {} ms, the budget is {} ms: lower {remedy}, or raise alarm_latency_budget_ms",
-            plan.alarm, plan.latency_ms_max, plan.budget_ms
+            "alarm {} can take {} ms, and its budget is {} ms: {}, or allow it a longer budget_ms",
+            plan.alarm,
+            plan.latency_ms_max?,
+            plan.budget_ms,
+            remedy(machine, machines)
         );
         Some(Finding {
-            severity: Severity::Warning,
+            severity: Severity::Error,
             file: machine.origin.file.display().to_string(),
             line: machine.origin.alarm_lines.get(position).copied(),
             message,
         })
     };
     alarms.iter().filter(|a| !a.is_within_budget).filter_map(finding).collect()
+}
+
+/// What makes alarms of a machine faster.
+fn remedy(machine: &MachineConfig, machines: &[MachineConfig]) -> String {
+    let Connection::Modbus(connection) = &machine.connection else {
+        return "shorten sampling_interval_ms or publishing_interval_ms".to_owned();
+    };
+    let own = address(machine);
+    let on_bus = machines.iter().filter(|m| address(m) == own && m.id != machine.id);
+    let timeouts = on_bus.filter_map(|m| match &m.connection {
+        Connection::Modbus(other) => Some(whole_millis(other.timeout())),
+        Connection::OpcUa(_) | Connection::Gateway => None,
+    });
+    let interval = connection.blocks().iter().map(|b| b.poll_interval).min().map_or(0, whole_millis);
+    match timeouts.max() {
+        None => format!("shorten poll_interval_ms (now {interval}), or ask for fewer tags of the machine"),
+        Some(longest) => format!(
+            "shorten timeout_ms of the other machines on {} (now up to {longest}) or poll_interval_ms, give the \
+             machine a connection of its own",
+            connection.address()
+        ),
+    }
 }
 
 /// Two values that share some of their registers and not all: one of them is at the wrong address, or

@@ -10,8 +10,12 @@ use crate::step::{run, say};
 type Package = (&'static str, &'static [&'static str]);
 
 /// For the Rust tests: the interop tests run servers written in Python.
-pub(crate) const FOR_RUST: &[Package] =
-    &[("python3", &["python3", "--version"]), ("python3-venv", &["python3", "-c", "import ensurepip, venv"])];
+pub(crate) const FOR_RUST: &[Package] = &[
+    ("python3", &["python3", "--version"]),
+    ("python3-venv", &["python3", "-c", "import ensurepip, venv"]),
+    // Sets the clock of one process.
+    ("faketime", &["faketime", "--version"]),
+];
 
 /// For the browser tests.
 pub(crate) const FOR_BROWSER: &[Package] = &[("chromium", &["test", "-e", "/usr/bin/chromium"])];

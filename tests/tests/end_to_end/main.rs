@@ -4,6 +4,7 @@ mod alarm_commands;
 mod alarm_flood;
 mod alarm_late_answer;
 mod alarm_latency;
+mod alarm_restart;
 mod backlog;
 mod bad_input;
 mod demo;

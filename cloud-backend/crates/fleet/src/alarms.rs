@@ -38,7 +38,7 @@ pub struct AlarmKey {
     pub machine: MachineId,
     /// The alarm.
     pub alarm: AlarmId,
-    /// The number of the activation, from 1.
+    /// The number of the activation, from 1; 0 before the first.
     pub occurrence: u64,
 }
 
@@ -65,7 +65,7 @@ pub struct AlarmRow {
     /// no value did.
     pub value: Option<Value>,
     /// When the gateway decided that it was raised; of the first transition known when that one is
-    /// missing.
+    /// missing, or it was never raised.
     pub raised_at: Timestamp,
     /// When the gateway decided that it returned to normal.
     pub returned_at: Option<Timestamp>,
@@ -142,6 +142,9 @@ impl AlarmRow {
 pub enum AlarmFilter {
     /// Those that are active now.
     Active,
+    /// Those that are hidden now: shelved, suppressed by design or out of service. One that was never raised is
+    /// there with the number 0.
+    Hidden,
     /// All.
     All,
 }

@@ -86,6 +86,7 @@ conforms! {
     alarms::{
         a_transition_is_in_the_journal_exactly_as_it_was_decided,
         everything_that_a_transition_says_comes_back,
+        an_alarm_that_is_hidden_is_listed_as_such_until_it_comes_out,
         an_occurrence_that_a_later_one_followed_is_not_active,
         an_alarm_is_active_until_its_return_is_stored,
         transitions_that_arrive_in_the_wrong_order_fold_to_the_same_alarm,

@@ -1,7 +1,8 @@
 //! Who is asked next on a connection that several units share.
 //!
 //! One request travels at a time. Units that answer are served in the order in which their polls fell
-//! due. A unit that does not answer is silent after two requests (one, if it never answered on this
+//! due; one that did not answer its last request lets all others go first, for at most 9 times what that
+//! cost, so that a unit that falls silent costs them one time-out and not one for each of its requests. A unit that does not answer is silent after two requests (one, if it never answered on this
 //! connection) and from then on only probed: one short request under an exponential back-off. After a
 //! request without an answer that took a time t, no probe of any unit begins for another 9 t, so that
 //! silent units together take at most a tenth of the line as long as somebody else needs it.
@@ -31,6 +32,8 @@ pub struct Bus {
 struct Unit {
     plan: UnitPlan,
     breaker: Breaker,
+    /// Until then others go first.
+    yields_until: Monotonic,
     /// Whether it fell silent by itself; else a gateway said so, and the connection works.
     gateway_spoke: bool,
 }
@@ -100,7 +103,12 @@ impl Bus {
     pub fn new<'a>(units: impl Iterator<Item = (&'a ModbusConnection, &'a str)>, now: Monotonic) -> Self {
         let plans: Vec<_> = units.map(|(unit, name)| (UnitPlan::new(unit, name, now), name)).collect();
         let strikes = if plans.len() == 1 { Self::STRIKES_ALONE } else { Self::STRIKES_SHARED };
-        let unit = |(plan, name)| Unit { plan, breaker: Breaker::new(name, strikes), gateway_spoke: false };
+        let unit = |(plan, name)| Unit {
+            plan,
+            breaker: Breaker::new(name, strikes),
+            yields_until: now,
+            gateway_spoke: false,
+        };
         Self { units: plans.into_iter().map(unit).collect(), probe_gate: now, unanswered: 0 }
     }
 
@@ -174,7 +182,7 @@ impl Bus {
     fn poll(&mut self, now: Monotonic) -> Option<Enquiry> {
         let ready = |u: &Unit| !u.breaker.is_silent() && u.plan.ready_at() <= now;
         let waiting = self.units.iter().enumerate().filter(|(_, u)| ready(u));
-        let (unit, _) = waiting.min_by_key(|(_, u)| u.plan.due())?;
+        let (unit, _) = waiting.min_by_key(|(_, u)| (u.yields_until > now, u.plan.due()))?;
         match self.units[unit].plan.take(now) {
             Some((purpose, block)) => Some(Enquiry { unit, block, purpose }),
             // Its class has no tag left; its next instant lies ahead now.
@@ -194,6 +202,7 @@ impl Bus {
         match reply {
             Reply::Words => {
                 self.unanswered = 0;
+                unit.yields_until = now;
                 unit.breaker.answered();
                 unit.plan.pass(enquiry.purpose, &enquiry.block, now.since(begun));
                 Verdict::Usable
@@ -221,7 +230,9 @@ impl Bus {
     }
 
     fn strike(&mut self, unit: usize, cost: Duration, now: Monotonic) -> Verdict {
-        self.probe_gate = self.probe_gate.max(now).plus(cost * Self::PROBE_REST);
+        let rest = cost * Self::PROBE_REST;
+        self.probe_gate = self.probe_gate.max(now).plus(rest);
+        self.units[unit].yields_until = now.plus(rest);
         let is_lost = self.units[unit].breaker.struck(now);
         if self.units.iter().all(|u| u.breaker.is_silent() && !u.gateway_spoke) {
             return Verdict::ConnectionLost;

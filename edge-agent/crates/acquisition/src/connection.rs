@@ -136,6 +136,28 @@ pub struct Quirks {
     /// After this long without an answer the tags of a request are uncertain, though it is awaited until
     /// the time-out.
     pub soft_deadline: Option<Duration>,
+    /// Over which connection it is written; `None` as suits its address.
+    pub write_path: Option<WritePath>,
+}
+
+/// Over which connection a machine is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WritePath {
+    /// The one that it is read over: after the request under way, before the next.
+    Shared,
+    /// One of its own, which no other request holds up.
+    Own,
+}
+
+impl WritePath {
+    /// The name used in configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Own => "own",
+        }
+    }
 }
 
 impl Quirks {
@@ -258,6 +280,26 @@ impl ModbusConnection {
     #[must_use]
     pub const fn quirks(&self) -> &Quirks {
         &self.parameters.quirks
+    }
+
+    /// Over which connection the machine is written; `units` are behind its address, itself included.
+    ///
+    /// Unless it was configured: where several units share a Modbus TCP address, a silent one would hold up a
+    /// write for its whole time-out, and what is at such an address serves several connections as a rule. A
+    /// machine that is alone there has little to gain, and some have a single connection to give. A serial line
+    /// has room for one in any case.
+    #[must_use]
+    pub fn write_path(&self, units: usize) -> WritePath {
+        let quirks = self.quirks();
+        let suits = if units > 1 && quirks.after_read == AfterRead::Keep {
+            WritePath::Own
+        } else {
+            WritePath::Shared
+        };
+        match self.address() {
+            ModbusAddress::Tcp { .. } => quirks.write_path.unwrap_or(suits),
+            ModbusAddress::RtuOverTcp { .. } | ModbusAddress::Rtu(_) => WritePath::Shared,
+        }
     }
 
     /// The tags in the order of the machine's tag list.
@@ -398,6 +440,23 @@ mod tests {
         assert_eq!(connection.blocks().len(), 1);
         assert_eq!(connection.blocks()[0].tags.len(), 3);
         assert!(modbus("fe80::1", 502, 1000, 1).is_ok());
+    }
+
+    #[test]
+    fn d7_units_that_share_a_tcp_address_are_written_on_a_connection_of_their_own_and_lines_never() {
+        let path = |address: ModbusAddress, units: usize, quirks: Quirks| {
+            let parameters = ModbusConnectionParameters { quirks, ..parameters(address, 500) };
+            ModbusConnection::new(parameters, vec![tag()]).expect("valid").write_path(units)
+        };
+        let tcp = || ModbusAddress::Tcp { host: "plc".to_owned(), port: 502 };
+        let plain = Quirks::default();
+        assert_eq!((path(tcp(), 1, plain), path(tcp(), 2, plain)), (WritePath::Shared, WritePath::Own));
+        let (shared, own) = (Some(WritePath::Shared), Some(WritePath::Own));
+        assert_eq!(path(tcp(), 2, Quirks { write_path: shared, ..plain }), WritePath::Shared);
+        assert_eq!(path(tcp(), 1, Quirks { write_path: own, ..plain }), WritePath::Own);
+        assert_eq!(path(tcp(), 2, Quirks { after_read: AfterRead::Close, ..plain }), WritePath::Shared);
+        let rtu = ModbusAddress::Rtu(line("/dev/ttyUSB0", 9_600, Parity::Even));
+        assert_eq!(path(rtu, 2, Quirks { write_path: own, ..plain }), WritePath::Shared);
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod write;
 pub use bus::{Bus, Enquiry, Reply, Turn, Verdict};
 pub use connection::{
     AfterRead, ModbusAddress, ModbusConnection, ModbusConnectionParameters, Parity, Quirks, SerialLine,
-    TAGS_MAX,
+    TAGS_MAX, WritePath,
 };
 pub use counters::{Counter, DriverCounters, FailedPolls};
 pub use error::AcquisitionError;
@@ -44,7 +44,7 @@ pub use opcua::{
     AcquisitionMode, Deadband, OpcUaConnection, OpcUaItem, OpcUaSecurity, OpcUaUser, SecurityMode,
     SecurityPolicy, ServerTrust,
 };
-pub use pace::{AlarmedUnit, DECISION, REQUEST_ASSUMED, raise_rates};
+pub use pace::{AlarmedTag, AlarmedUnit, DECISION, REQUEST_ASSUMED, SharedBus, raise_rates};
 pub use plan::{Bridging, Grouping, PlanLimits, PollBlock, plan};
 pub use reading::{LinkState, MachineSink, Reading, TagIndex};
 pub use report::{Instants, Report};

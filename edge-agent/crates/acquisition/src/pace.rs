@@ -6,8 +6,13 @@
 //! What lies behind an RTU gateway is not known.
 //!
 //! The worst case of an alarm: the value changes just after it was read, so a whole poll interval passes; the other
-//! requests of the connection go first; the answer takes the whole time-out; and deciding takes [`DECISION`]. For a
+//! requests of the connection go first; where units share it, some of the others fall silent at once and each takes its
+//! time-out (once: a unit that did not answer lets the others go first, [`crate::Bus`]; units that are silent for longer
+//! are probed one at a time and take less); the own request is made; and deciding takes [`DECISION`]. For a
 //! subscription: sampling and publishing interval, and deciding. An `on_delay` is asked for and does not count.
+//!
+//! The time-out of the machine itself is no part of it: if its answer is lost the machine is not in time, which no plan
+//! can mend. The agent measures that and says so.
 
 use std::time::Duration;
 
@@ -75,22 +80,21 @@ impl ModbusConnection {
         self.blocks().iter().map(share).sum()
     }
 
-    /// From a change in the machine to the decision, at worst; `cycle` is that of all units on the bus.
+    /// From a change in the machine to the decision, at worst; `bus` is what it shares with others.
     #[must_use]
-    pub fn alarm_latency(&self, tag: TagIndex, cycle: Duration) -> Duration {
+    pub fn alarm_latency(&self, tag: TagIndex, bus: &SharedBus) -> Duration {
         let block = self.blocks().iter().find(|b| b.tags.contains(&tag));
-        let (interval, own) =
-            block.map_or_else(Default::default, |b| (b.poll_interval, self.request_time(b)));
-        interval + cycle.saturating_sub(own) + self.timeout() + DECISION
+        block.map_or_else(Duration::default, |b| b.poll_interval) + self.beside(bus)
     }
 
-    /// The longest poll interval at which the alarms of these tags stay within `budget`.
-    fn interval_for(&self, tags: &[TagIndex], cycle: Duration, budget: Duration) -> Option<Duration> {
-        let beside = |tag: &TagIndex| {
-            let interval = self.tags()[tag.as_usize()].parameters().poll_interval;
-            self.alarm_latency(*tag, cycle).saturating_sub(interval)
-        };
-        let rest = budget.checked_sub(tags.iter().map(beside).max()?)?;
+    /// What comes on top of the poll interval.
+    fn beside(&self, bus: &SharedBus) -> Duration {
+        bus.cycle + bus.silence(self.timeout()) + DECISION
+    }
+
+    /// The longest poll interval at which the alarms of a tag stay within their budget.
+    fn interval_for(&self, alarmed: &AlarmedTag, bus: &SharedBus) -> Option<Duration> {
+        let rest = alarmed.budget.checked_sub(self.beside(bus))?;
         let whole = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX) / STEP_MS * STEP_MS;
         Some(Duration::from_millis(whole)).filter(|interval| *interval >= ModbusTag::POLL_INTERVAL_MIN)
     }
@@ -113,32 +117,77 @@ impl OpcUaConnection {
     }
 }
 
+/// What the units of one connection cost each other, at worst.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedBus {
+    cycle: Duration,
+    /// Of all units, the longest first.
+    timeouts: Vec<Duration>,
+    silent_units: usize,
+}
+
+impl SharedBus {
+    /// The bus of these units, of which `silent_units` may fall silent at once.
+    #[must_use]
+    pub fn of<'a>(units: impl Iterator<Item = &'a ModbusConnection>, silent_units: usize) -> Self {
+        let (mut cycle, mut timeouts) = (Duration::ZERO, Vec::new());
+        for unit in units {
+            cycle += unit.cycle();
+            timeouts.push(unit.timeout());
+        }
+        timeouts.sort_unstable_by(|a, b| b.cmp(a));
+        Self { cycle, timeouts, silent_units }
+    }
+
+    /// What silent units take, other than the one with this time-out.
+    fn silence(&self, own: Duration) -> Duration {
+        let position = self.timeouts.iter().position(|timeout| *timeout == own);
+        let others = self.timeouts.iter().enumerate().filter(|(at, _)| Some(*at) != position);
+        others.take(self.silent_units).map(|(_, timeout)| *timeout).sum()
+    }
+}
+
+/// A tag that carries alarms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlarmedTag {
+    /// The tag.
+    pub tag: TagIndex,
+    /// The shortest budget of its alarms.
+    pub budget: Duration,
+}
+
 /// A unit on a bus, and its tags that carry alarms.
 #[derive(Debug, Clone)]
 pub struct AlarmedUnit {
     /// The unit.
     pub connection: ModbusConnection,
     /// Its tags with alarms.
-    pub alarmed: Vec<TagIndex>,
+    pub alarmed: Vec<AlarmedTag>,
 }
 
-/// Reads the tags with alarms of all `units` of one bus often enough for `budget`, as far as that is possible without
-/// asking more of the bus than it can do. Tags that are read often enough, or cannot be, keep their poll interval.
-/// Answers which tags of which unit were raised.
-pub fn raise_rates(units: &mut [AlarmedUnit], budget: Duration) -> Vec<(usize, Vec<TagIndex>)> {
+impl AlarmedUnit {
+    fn is_late(&self, alarmed: &AlarmedTag, bus: &SharedBus) -> bool {
+        self.connection.alarm_latency(alarmed.tag, bus) > alarmed.budget
+    }
+}
+
+/// Reads the tags with alarms of all `units` of one bus often enough for their budgets, as far as that is possible
+/// without asking more of the bus than it can do. Tags that are read often enough, or cannot be, keep their poll
+/// interval. Answers which tags of which unit were raised. `silent_units`: see [`SharedBus::of`].
+pub fn raise_rates(units: &mut [AlarmedUnit], silent_units: usize) -> Vec<(usize, Vec<TagIndex>)> {
     let configured = units.to_vec();
-    let mut raisable: Vec<Vec<TagIndex>> = units.iter().map(|u| u.alarmed.clone()).collect();
+    let mut raisable: Vec<Vec<AlarmedTag>> = units.iter().map(|u| u.alarmed.clone()).collect();
     loop {
-        raise(units, &raisable, budget);
-        let cycle = bus_cycle(units);
+        raise(units, &raisable, silent_units);
+        let bus = bus_of(units, silent_units);
         let mut hopeless = false;
         for (unit, tags) in units.iter().zip(&mut raisable) {
             let before = tags.len();
-            tags.retain(|tag| unit.connection.alarm_latency(*tag, cycle) <= budget);
+            tags.retain(|alarmed| !unit.is_late(alarmed, &bus));
             hopeless |= tags.len() < before;
         }
-        let is_worse =
-            is_overloaded(units) || alarms_in_time(units, budget) < alarms_in_time(&configured, budget);
+        let is_worse = is_overloaded(units)
+            || alarms_in_time(units, silent_units) < alarms_in_time(&configured, silent_units);
         if is_worse || hopeless {
             units.clone_from_slice(&configured);
         }
@@ -149,17 +198,17 @@ pub fn raise_rates(units: &mut [AlarmedUnit], budget: Duration) -> Vec<(usize, V
 }
 
 /// Raises what is too slow until nothing is, or nothing helps. Each round can add requests and with them waiting.
-fn raise(units: &mut [AlarmedUnit], raisable: &[Vec<TagIndex>], budget: Duration) {
+fn raise(units: &mut [AlarmedUnit], raisable: &[Vec<AlarmedTag>], silent_units: usize) {
     const ROUNDS_MAX: usize = 8;
     for _ in 0..ROUNDS_MAX {
-        let cycle = bus_cycle(units);
+        let bus = bus_of(units, silent_units);
         let mut is_settled = true;
         for (unit, raisable) in units.iter_mut().zip(raisable) {
-            let connection = &unit.connection;
-            let is_late = |tag: &&TagIndex| connection.alarm_latency(**tag, cycle) > budget;
-            let late: Vec<TagIndex> = raisable.iter().filter(is_late).copied().collect();
-            let Some(interval) = connection.interval_for(&late, cycle, budget) else { continue };
-            unit.connection = connection.with_poll_interval(&late, interval);
+            let late = raisable.iter().filter(|a| unit.is_late(a, &bus));
+            let helped = late.filter_map(|a| Some((a.tag, unit.connection.interval_for(a, &bus)?)));
+            let (tags, intervals): (Vec<TagIndex>, Vec<Duration>) = helped.unzip();
+            let Some(interval) = intervals.into_iter().min() else { continue };
+            unit.connection = unit.connection.with_poll_interval(&tags, interval);
             is_settled = false;
         }
         if is_settled {
@@ -173,16 +222,13 @@ fn is_overloaded(units: &[AlarmedUnit]) -> bool {
 }
 
 /// A request more can make an alarm late that was in time.
-fn alarms_in_time(units: &[AlarmedUnit], budget: Duration) -> usize {
-    let cycle = bus_cycle(units);
-    let in_time = |u: &AlarmedUnit| {
-        u.alarmed.iter().filter(|t| u.connection.alarm_latency(**t, cycle) <= budget).count()
-    };
-    units.iter().map(in_time).sum()
+fn alarms_in_time(units: &[AlarmedUnit], silent_units: usize) -> usize {
+    let bus = bus_of(units, silent_units);
+    units.iter().map(|u| u.alarmed.iter().filter(|a| !u.is_late(a, &bus)).count()).sum()
 }
 
-fn bus_cycle(units: &[AlarmedUnit]) -> Duration {
-    units.iter().map(|u| u.connection.cycle()).sum()
+fn bus_of(units: &[AlarmedUnit], silent_units: usize) -> SharedBus {
+    SharedBus::of(units.iter().map(|u| &u.connection), silent_units)
 }
 
 fn changes(before: &[AlarmedUnit], after: &[AlarmedUnit]) -> Vec<(usize, Vec<TagIndex>)> {
@@ -190,7 +236,7 @@ fn changes(before: &[AlarmedUnit], after: &[AlarmedUnit]) -> Vec<(usize, Vec<Tag
         |unit: &AlarmedUnit, tag: TagIndex| unit.connection.tags()[tag.as_usize()].parameters().poll_interval;
     let raised = |(before, after): (&AlarmedUnit, &AlarmedUnit)| -> Vec<TagIndex> {
         let is_raised = |tag: &TagIndex| interval(before, *tag) != interval(after, *tag);
-        after.alarmed.iter().copied().filter(is_raised).collect()
+        after.alarmed.iter().map(|a| a.tag).filter(is_raised).collect()
     };
     before.iter().zip(after).map(raised).enumerate().filter(|(_, tags)| !tags.is_empty()).collect()
 }
@@ -223,7 +269,8 @@ mod tests {
         let parameters =
             ModbusConnectionParameters { address, unit_id: 1, timeout, quirks: Quirks::default() };
         let connection = ModbusConnection::new(parameters, tags.iter().map(tag).collect()).expect("valid");
-        AlarmedUnit { connection, alarmed: alarmed.iter().map(|n| TagIndex(*n)).collect() }
+        let alarmed = alarmed.iter().map(|n| AlarmedTag { tag: TagIndex(*n), budget: BUDGET }).collect();
+        AlarmedUnit { connection, alarmed }
     }
 
     fn tcp() -> ModbusAddress {
@@ -240,9 +287,9 @@ mod tests {
     }
 
     fn latencies(units: &[AlarmedUnit]) -> Vec<Duration> {
-        let cycle = bus_cycle(units);
+        let bus = bus_of(units, 1);
         let of = |u: &AlarmedUnit| -> Vec<Duration> {
-            u.alarmed.iter().map(|t| u.connection.alarm_latency(*t, cycle)).collect()
+            u.alarmed.iter().map(|a| u.connection.alarm_latency(a.tag, &bus)).collect()
         };
         units.iter().flat_map(of).collect()
     }
@@ -250,9 +297,9 @@ mod tests {
     #[test]
     fn a_slow_tag_with_an_alarm_is_read_as_often_as_the_budget_needs_and_its_neighbours_stay() {
         let mut units = [unit(tcp(), 200, &[(0, 1_000), (1, 1_000)], &[1])];
-        assert_eq!(raise_rates(&mut units, BUDGET), [(0, vec![TagIndex(1)])]);
-        // 500 less 200 time-out, 10 decision and 5 for the request that the neighbour has of its own now.
-        assert_eq!(intervals(&units[0]), [1_000, 280]);
+        assert_eq!(raise_rates(&mut units, 1), [(0, vec![TagIndex(1)])]);
+        // 500 less 10 decision, 5 for the request and 5 for that of the neighbour, which has one of its own now.
+        assert_eq!(intervals(&units[0]), [1_000, 480]);
         assert_eq!(units[0].connection.blocks().len(), 2);
         assert!(latencies(&units)[0] <= BUDGET);
     }
@@ -260,23 +307,48 @@ mod tests {
     #[test]
     fn a_tag_that_is_fast_enough_keeps_its_rate() {
         let mut units = [unit(tcp(), 200, &[(0, 250), (1, 1_000)], &[0])];
-        assert!(raise_rates(&mut units, BUDGET).is_empty());
+        assert!(raise_rates(&mut units, 1).is_empty());
         assert_eq!(intervals(&units[0]), [250, 1_000]);
     }
 
     #[test]
+    fn the_time_out_of_a_machine_alone_is_no_delay_of_a_plan_and_that_of_a_neighbour_is() {
+        let slow = unit(tcp(), 300, &[(0, 100)], &[0]);
+        assert_eq!(latencies(std::slice::from_ref(&slow)), [Duration::from_millis(100 + 5 + 10)]);
+        let quick = unit(tcp(), 200, &[(0, 100)], &[0]);
+        let both = [slow, quick.clone(), quick];
+        let beside = |silent: u64| Duration::from_millis(100 + 3 * 5 + silent + 10);
+        assert_eq!(latencies(&both), [beside(200), beside(300), beside(300)], "never its own");
+        let of = |silent_units| {
+            let bus = bus_of(&both, silent_units);
+            both[1].connection.alarm_latency(TagIndex(0), &bus)
+        };
+        assert_eq!([0, 1, 2, 9].map(of), [0, 300, 500, 500].map(beside));
+    }
+
+    #[test]
     fn where_no_rate_helps_nothing_is_raised() {
-        let mut units = [unit(tcp(), 500, &[(0, 1_000)], &[0])];
-        assert!(raise_rates(&mut units, BUDGET).is_empty());
+        let mut units = [unit(tcp(), 500, &[(0, 1_000)], &[0]), unit(tcp(), 500, &[(0, 1_000)], &[])];
+        assert!(raise_rates(&mut units, 1).is_empty());
         assert_eq!(intervals(&units[0]), [1_000]);
     }
 
     #[test]
     fn a_unit_that_cannot_be_helped_does_not_keep_its_neighbour_from_it() {
         let mut units =
-            [unit(tcp(), 1_000, &[(0, 1_000)], &[0]), unit(tcp(), 200, &[(0, 1_000), (1, 1_000)], &[0])];
-        assert_eq!(raise_rates(&mut units, BUDGET), [(1, vec![TagIndex(0)])]);
-        assert_eq!((intervals(&units[0]), intervals(&units[1])), (vec![1_000], vec![280, 1_000]));
+            [unit(tcp(), 200, &[(0, 1_000)], &[0]), unit(tcp(), 1_000, &[(0, 1_000), (1, 1_000)], &[0])];
+        assert_eq!(raise_rates(&mut units, 1), [(1, vec![TagIndex(0)])]);
+        // 500 less 10 decision, three requests and the 200 of the other.
+        assert_eq!((intervals(&units[0]), intervals(&units[1])), (vec![1_000], vec![270, 1_000]));
+    }
+
+    #[test]
+    fn an_alarm_whose_budget_is_hopeless_does_not_keep_one_with_a_longer_from_its_rate() {
+        let mut units = [unit(tcp(), 200, &[(0, 5_000), (1, 5_000)], &[0, 1])];
+        units[0].alarmed[0].budget = Duration::from_millis(20);
+        units[0].alarmed[1].budget = Duration::from_millis(2_020);
+        assert_eq!(raise_rates(&mut units, 1), [(0, vec![TagIndex(1)])]);
+        assert_eq!(intervals(&units[0]), [5_000, 2_000]);
     }
 
     #[test]
@@ -286,9 +358,9 @@ mod tests {
             vec![one.clone(), one.clone(), one]
         };
         let mut fast = units(115_200);
-        assert_eq!(raise_rates(&mut fast, BUDGET).len(), 3);
+        assert_eq!(raise_rates(&mut fast, 1).len(), 3);
         let mut slow = units(2_400);
-        assert!(raise_rates(&mut slow, BUDGET).is_empty());
+        assert!(raise_rates(&mut slow, 1).is_empty());
         assert_eq!(slow[0].connection, units(2_400)[0].connection);
     }
 
@@ -333,10 +405,10 @@ mod tests {
             let mut units: Vec<_> = maps.iter().map(make).collect();
             let load = |units: &[AlarmedUnit]| units.iter().map(|u| u.connection.utilisation()).sum::<f64>();
             let (before, load_before) = (units.clone(), load(&units));
-            let raised = raise_rates(&mut units, BUDGET);
+            let raised = raise_rates(&mut units, 1);
             prop_assert!(load(&units) <= load_before.max(1.0));
-            prop_assert!(alarms_in_time(&units, BUDGET) >= alarms_in_time(&before, BUDGET));
-            let cycle = bus_cycle(&units);
+            prop_assert!(alarms_in_time(&units, 1) >= alarms_in_time(&before, 1));
+            let bus = bus_of(&units, 1);
             for (number, (was, is)) in before.iter().zip(&units).enumerate() {
                 let of_unit = raised.iter().find(|(n, _)| *n == number).map(|(_, tags)| tags.as_slice());
                 let of_unit = of_unit.unwrap_or_default();
@@ -345,7 +417,7 @@ mod tests {
                     prop_assert_eq!(new < old, of_unit.contains(&TagIndex(index)));
                 }
                 for tag in of_unit {
-                    prop_assert!(is.connection.alarm_latency(*tag, cycle) <= BUDGET);
+                    prop_assert!(is.connection.alarm_latency(*tag, &bus) <= BUDGET);
                 }
             }
         }

@@ -4,33 +4,50 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alarm_output::{AlarmFilter, AlarmKey, OutputRule};
-use plant_model::{AlarmPriority, AlarmState, AlarmTransition};
+use plant_model::{AlarmPriority, AlarmState, AlarmTransition, MachineId};
 use tokio::sync::Notify;
 
-type Newest = BTreeMap<AlarmKey, (AlarmState, AlarmPriority)>;
-
 /// What waits for one output.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// At most one entry for each alarm that is configured.
+    pub(crate) alarms: BTreeMap<AlarmKey, (AlarmState, AlarmPriority)>,
+    /// The machine that is switched was lost.
+    pub(crate) is_lost: bool,
+    /// It is there again; if it was lost, too, then before.
+    pub(crate) is_back: bool,
+}
+
+/// Brings one output its news.
 #[derive(Debug)]
 pub struct Inbox {
     filter: AlarmFilter,
-    /// At most one entry for each alarm that is configured.
-    newest: Mutex<Newest>,
+    /// The machine that is switched, if it is one.
+    machine: Option<MachineId>,
+    news: Mutex<News>,
     changed: Notify,
 }
 
 impl Inbox {
-    fn lock(&self) -> MutexGuard<'_, Newest> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, alarm: &AlarmKey, state: AlarmState, priority: AlarmPriority) {
         if self.filter.watches(alarm, priority) {
-            self.lock().insert(alarm.clone(), (state, priority));
+            self.lock().alarms.insert(alarm.clone(), (state, priority));
             self.changed.notify_one();
         }
     }
 
-    pub(crate) fn take(&self) -> Newest {
+    fn link(&self, is_up: bool) {
+        let mut news = self.lock();
+        news.is_lost |= !is_up;
+        news.is_back = is_up;
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn take(&self) -> News {
         std::mem::take(&mut self.lock())
     }
 
@@ -46,10 +63,10 @@ pub struct OutputFeed {
 }
 
 impl OutputFeed {
-    /// An inbox with what concerns one output from now on.
-    pub fn open(&mut self, rule: &OutputRule) -> Arc<Inbox> {
-        let filter = rule.filter.clone();
-        let inbox = Arc::new(Inbox { filter, newest: Mutex::default(), changed: Notify::new() });
+    /// An inbox with what concerns one output from now on; `machine` is the one that it switches.
+    pub fn open(&mut self, rule: &OutputRule, machine: Option<&MachineId>) -> Arc<Inbox> {
+        let (filter, machine) = (rule.filter.clone(), machine.cloned());
+        let inbox = Arc::new(Inbox { filter, machine, news: Mutex::default(), changed: Notify::new() });
         self.inboxes.push(Arc::clone(&inbox));
         inbox
     }
@@ -66,5 +83,19 @@ impl OutputFeed {
         }
         let alarm = AlarmKey { machine: transition.machine.clone(), alarm: transition.alarm.clone() };
         self.stands(&alarm, transition.to, transition.priority);
+    }
+
+    /// A machine was lost: what is switched there may change unseen, by a restart for example.
+    pub fn machine_lost(&self, machine: &MachineId) {
+        self.switching(machine).for_each(|inbox| inbox.link(false));
+    }
+
+    /// A machine is there again.
+    pub fn machine_back(&self, machine: &MachineId) {
+        self.switching(machine).for_each(|inbox| inbox.link(true));
+    }
+
+    fn switching<'s>(&'s self, machine: &'s MachineId) -> impl Iterator<Item = &'s Arc<Inbox>> {
+        self.inboxes.iter().filter(move |inbox| inbox.machine.as_ref() == Some(machine))
     }
 }

@@ -14,5 +14,6 @@ mod webhook;
 pub use command::Commands;
 pub use error::WebhookError;
 pub use feed::{Inbox, OutputFeed};
-pub use run::{OutputBoard, OutputTask, OutputView, STOP_MAX, run};
+pub use run::{Failure, OutputBoard, OutputTask, OutputView, STOP_MAX, run};
+pub use tls::check_authority;
 pub use webhook::Webhook;

@@ -10,7 +10,7 @@ use plant_model::Monotonic;
 use service_kit::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::feed::Inbox;
+use crate::feed::{Inbox, News};
 
 /// What a stop may take: three attempts on a machine that answers. The process waits for it.
 pub const STOP_MAX: Duration = Duration::from_secs(3);
@@ -20,21 +20,55 @@ pub const STOP_MAX: Duration = Duration::from_secs(3);
 pub struct OutputView {
     /// What it should be at.
     pub desired: Level,
+    /// Since when.
+    pub desired_at: Monotonic,
     /// What was confirmed last; `None` if that is not known.
     pub actual: Option<Level>,
+    /// When something was confirmed last.
+    pub confirmed_at: Option<Monotonic>,
     /// Why it is not known to be as it should be.
     pub fault: Option<String>,
+    /// What failed last, whatever has become of it.
+    pub last_failure: Option<Failure>,
     /// What happened since the start.
     pub tally: Tally,
 }
 
+/// An order that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub reason: String,
+    /// When it had failed.
+    pub at: Monotonic,
+}
+
 impl OutputView {
-    fn of(output: &Output) -> Self {
+    fn new(output: &Output, now: Monotonic) -> Self {
         Self {
             desired: output.desired(),
+            desired_at: now,
             actual: output.actual(),
+            confirmed_at: None,
             fault: output.fault().map(str::to_owned),
+            last_failure: None,
             tally: output.tally(),
+        }
+    }
+
+    /// How it stands after this view.
+    fn then(&self, output: &Output, now: Monotonic) -> Self {
+        let new = Self::new(output, now);
+        let confirmed_at =
+            if new.tally.confirmed > self.tally.confirmed { Some(now) } else { self.confirmed_at };
+        let failed = |t: &Tally| t.differs + t.refused + t.unknown;
+        let has_failed = failed(&new.tally) > failed(&self.tally);
+        let failure = new.fault.clone().filter(|_| has_failed).map(|reason| Failure { reason, at: now });
+        Self {
+            desired_at: if new.desired == self.desired { self.desired_at } else { now },
+            confirmed_at,
+            last_failure: failure.or_else(|| self.last_failure.clone()),
+            ..new
         }
     }
 }
@@ -47,10 +81,10 @@ pub struct OutputBoard {
 }
 
 impl OutputBoard {
-    /// A place for `output`.
+    /// A place for `output`, as it stands at `now`.
     #[must_use]
-    pub fn new(output: &Output) -> Self {
-        Self { id: output.rule().id.clone(), view: Mutex::new(OutputView::of(output)) }
+    pub fn new(output: &Output, now: Monotonic) -> Self {
+        Self { id: output.rule().id.clone(), view: Mutex::new(OutputView::new(output, now)) }
     }
 
     /// The output's name.
@@ -70,8 +104,12 @@ impl OutputBoard {
     }
 
     /// Shows how it stands; what became of a fault is logged here, once.
-    fn show(&self, view: OutputView) {
-        let before = std::mem::replace(&mut *self.lock(), view.clone());
+    fn show(&self, output: &Output, now: Monotonic) {
+        let (before, view) = {
+            let mut shown = self.lock();
+            let view = shown.then(output, now);
+            (std::mem::replace(&mut *shown, view.clone()), view)
+        };
         let id = &self.id;
         match (&before.fault, &view.fault) {
             (None, Some(fault)) => {
@@ -98,7 +136,7 @@ pub struct OutputTask {
     pub board: Arc<OutputBoard>,
     /// The time.
     pub clock: Clock,
-    /// Ends it: the output is driven to its safe level first, which takes at most [`STOP_MAX`].
+    /// Ends it: the output is made safe first, which takes at most [`STOP_MAX`].
     pub stop: CancellationToken,
 }
 
@@ -110,14 +148,12 @@ pub async fn run(task: OutputTask) {
     let mut under_way = FuturesUnordered::new();
     let mut deadline: Option<Monotonic> = None;
     loop {
-        for (alarm, (state, priority)) in inbox.take() {
-            output.handle_alarm(alarm, state, priority);
-        }
+        tell(&mut output, inbox.take());
         let now = clock.now();
         while let Some(order) = output.next_order(now) {
             under_way.push(carry_out(port, order));
         }
-        board.show(OutputView::of(&output));
+        board.show(&output, now);
         if output.is_settled() || deadline.is_some_and(|end| now >= end) {
             break;
         }
@@ -134,9 +170,21 @@ pub async fn run(task: OutputTask) {
             () = tokio::time::sleep(next.unwrap_or(now).since(now)), if next.is_some() => {}
         }
     }
-    if output.actual() != Some(output.rule().safe) {
+    if !output.is_safe() {
         let (id, fault) = (&output.rule().id, output.fault());
         tracing::error!(output.id = %id, fault, "the output may not be safe: it was not confirmed before the stop");
+    }
+}
+
+fn tell(output: &mut Output, news: News) {
+    for (alarm, (state, priority)) in news.alarms {
+        output.handle_alarm(alarm, state, priority);
+    }
+    if news.is_lost {
+        output.handle_lost();
+    }
+    if news.is_back {
+        output.handle_back();
     }
 }
 

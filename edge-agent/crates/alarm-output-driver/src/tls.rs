@@ -9,6 +9,14 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::WebhookError;
 
+/// Looks whether a file holds the certificate of an authority, as a webhook with https needs it.
+///
+/// # Errors
+/// It cannot be used.
+pub fn check_authority(ca: &Path) -> Result<(), WebhookError> {
+    client(ca).map(|_| ())
+}
+
 /// A configuration that trusts the authorities of a file and nobody else.
 pub(crate) fn client(ca: &Path) -> Result<Arc<ClientConfig>, WebhookError> {
     let unusable = |detail: String| WebhookError::Authority { path: ca.to_owned(), detail };

@@ -7,7 +7,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
 
 use alarm_output::{Drive, Order, Outcome, OutputId, OutputPort, PortFuture, Reach, WebhookTarget, is_local};
 use futures_util::future::{Either, select};
@@ -15,7 +14,6 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use service_kit::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,18 +27,15 @@ use crate::tls;
 pub struct Webhook {
     output: OutputId,
     target: WebhookTarget,
-    tls: Option<Arc<ClientConfig>>,
     clock: Clock,
 }
 
 impl Webhook {
-    /// A webhook of `output`. Reads the file of the certificate authority.
-    ///
-    /// # Errors
-    /// That file cannot be used.
-    pub fn new(output: OutputId, target: WebhookTarget, clock: Clock) -> Result<Self, WebhookError> {
-        let tls = target.ca_file().map(tls::client).transpose()?;
-        Ok(Self { output, target, tls, clock })
+    /// A webhook of `output`. The file of the certificate authority is read for each drive, so that one that
+    /// is missing or replaced stops nothing else.
+    #[must_use]
+    pub const fn new(output: OutputId, target: WebhookTarget, clock: Clock) -> Self {
+        Self { output, target, clock }
     }
 
     fn body(&self, drive: &Drive) -> String {
@@ -78,12 +73,13 @@ impl Webhook {
     }
 
     async fn post(&self, body: String) -> Result<StatusCode, WebhookError> {
+        let tls = self.target.ca_file().map(tls::client).transpose()?;
         let stream = self.connect().await?;
-        let Some(config) = &self.tls else { return self.exchange(stream, body).await };
+        let Some(config) = tls else { return self.exchange(stream, body).await };
         let failed = |cause| WebhookError::Tls { authority: self.authority(), cause };
         let name = ServerName::try_from(self.target.url().host().to_owned())
             .map_err(|e| failed(std::io::Error::other(e)))?;
-        let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(failed)?;
+        let stream = TlsConnector::from(config).connect(name, stream).await.map_err(failed)?;
         self.exchange(stream, body).await
     }
 

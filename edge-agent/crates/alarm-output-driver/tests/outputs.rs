@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alarm_output::{
     AlarmFilter, AlarmKey, CommandLine, Drive, Level, Order, Outcome, Output, OutputId, OutputPort,
-    OutputRule, Pacing, PortFuture, Reach, Reason, Standing, WebhookTarget, When,
+    OutputRule, Pacing, PortFuture, Reach, Reason, Safe, Standing, WebhookTarget, When,
 };
 use alarm_output_driver::{Commands, OutputBoard, OutputFeed, OutputTask, OutputView, Webhook, run};
 use axum::Router;
@@ -30,7 +30,7 @@ fn rule() -> OutputRule {
         id: OutputId::new("horn").expect("valid"),
         filter: AlarmFilter { machines: None, alarms: None, priority: AlarmPriority::High },
         when: When::Unacknowledged,
-        safe: Level::Off,
+        safe: Safe::Driven(Level::Off),
         pacing: Pacing::new(Duration::from_millis(100), 60).expect("valid"),
         refresh: None,
         heartbeat: None,
@@ -79,10 +79,10 @@ struct Running {
 impl Running {
     fn start(rule: OutputRule, port: impl OutputPort + 'static) -> Self {
         let (mut feed, stop) = (OutputFeed::default(), CancellationToken::new());
-        let inbox = feed.open(&rule);
+        let inbox = feed.open(&rule, Some(&alarm(0).machine));
         let output = Output::new(rule);
-        let board = Arc::new(OutputBoard::new(&output));
         let (clock, port) = (Clock::start(), Box::new(port));
+        let board = Arc::new(OutputBoard::new(&output, clock.now()));
         let task = OutputTask { output, port, inbox, board: Arc::clone(&board), clock, stop: stop.clone() };
         Self { feed, board, stop, task: tokio::spawn(run(task)) }
     }
@@ -119,13 +119,36 @@ async fn d7_an_output_follows_its_alarms_and_is_safe_after_a_stop() {
 }
 
 #[tokio::test]
+async fn d7_an_output_is_driven_again_as_soon_as_its_machine_is_back() {
+    let refused = Outcome::Refused { reason: "no connection".to_owned() };
+    let answers = [Outcome::Confirmed, refused.clone(), refused.clone(), refused];
+    let port = Scripted { answers: Mutex::new(answers.into()), ..Scripted::default() };
+    let horn = Running::start(rule(), port);
+    horn.until("off at the start", |v| v.actual == Some(Level::Off)).await;
+    let machine = alarm(0).machine;
+    horn.feed.machine_lost(&machine);
+    let view = horn.until("three failures", |v| v.tally.refused == 3).await;
+    assert_eq!(view.actual, None, "it may have restarted");
+    // The next attempt would be made after 4 s.
+    horn.feed.machine_back(&machine);
+    let failed_at = view.last_failure.expect("it failed").at;
+    let view = horn.until("off again", |v| v.actual == Some(Level::Off)).await;
+    let took = view.confirmed_at.expect("confirmed").since(failed_at);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    horn.stop().await;
+}
+
+#[tokio::test]
 async fn d7_a_fault_is_shown_until_the_output_follows_again() {
     let differs = Outcome::Differs { read_back: "1".to_owned() };
     let horn =
         Running::start(rule(), Scripted { answers: Mutex::new([differs].into()), ..Scripted::default() });
     let view = horn.until("a fault", |v| v.fault.is_some()).await;
     assert_eq!((view.fault.as_deref(), view.actual), (Some("it was driven off and reads 1"), None));
-    horn.until("no fault", |v| v.fault.is_none() && v.actual == Some(Level::Off)).await;
+    let view = horn.until("no fault", |v| v.fault.is_none() && v.actual == Some(Level::Off)).await;
+    let failure = view.last_failure.expect("what has failed stays to be seen");
+    assert!(failure.reason.contains("reads 1") && view.confirmed_at > Some(failure.at), "{failure:?}");
+    assert!(view.desired_at < failure.at, "it wanted the same all the time");
     horn.stop().await;
 }
 
@@ -171,7 +194,7 @@ async fn server() -> (u16, Bodies) {
 fn webhook(url: &str, ca_file: Option<&Path>) -> Webhook {
     let (url, timeout) = (url.parse().expect("valid"), Duration::from_millis(500));
     let target = WebhookTarget::new(url, ca_file.map(Into::into), Reach::Local, timeout).expect("valid");
-    Webhook::new(OutputId::new("notice").expect("valid"), target, Clock::start()).expect("usable")
+    Webhook::new(OutputId::new("notice").expect("valid"), target, Clock::start())
 }
 
 #[tokio::test]
@@ -297,9 +320,10 @@ async fn https_trusts_the_configured_authority_and_nobody_else() {
     let url = format!("https://localhost:{port}/");
     let hook = |folder: &Path| webhook(&url, Some(&folder.join("ca.crt")));
     assert_eq!(hook(folder.path()).carry_out(&drive(Level::On)).await, Outcome::Confirmed);
-    let outcome = hook(other.path()).carry_out(&drive(Level::On)).await;
-    assert!(
-        matches!(&outcome, Outcome::Refused { reason } if reason.contains("no TLS connection")),
-        "{outcome:?}"
-    );
+    let refused = async |folder: &Path, said: &str| {
+        let outcome = hook(folder).carry_out(&drive(Level::On)).await;
+        assert!(matches!(&outcome, Outcome::Refused { reason } if reason.contains(said)), "{outcome:?}");
+    };
+    refused(other.path(), "no TLS connection").await;
+    refused(Path::new("/nonexistent"), "/nonexistent/ca.crt holds no usable certificate").await;
 }

@@ -13,17 +13,21 @@ pub(crate) struct Heartbeat {
     every: Duration,
     due_at: Monotonic,
     number: u16,
-    is_under_way: bool,
+    /// When the beat under way began.
+    under_way: Option<Monotonic>,
 }
+
+/// A beat that failed rests this many times as long as it took.
+const FAILED_REST: u32 = 9;
 
 impl Heartbeat {
     /// The first beat is due at once.
     pub(crate) fn new(every: Duration) -> Self {
-        Self { every, due_at: Monotonic::default(), number: 0, is_under_way: false }
+        Self { every, due_at: Monotonic::default(), number: 0, under_way: None }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Monotonic> {
-        (!self.is_under_way).then_some(self.due_at)
+        self.under_way.is_none().then_some(self.due_at)
     }
 
     pub(crate) fn next(&mut self, now: Monotonic) -> Option<u16> {
@@ -31,13 +35,19 @@ impl Heartbeat {
             return None;
         }
         self.due_at = now.plus(self.every);
-        self.is_under_way = true;
+        self.under_way = Some(now);
         self.number = (self.number + 1) & NUMBER_MAX;
         Some(self.number)
     }
 
-    pub(crate) fn ended(&mut self) {
-        self.is_under_way = false;
+    pub(crate) fn arrived(&mut self) {
+        self.under_way = None;
+    }
+
+    /// What is beaten does not answer, and others use the same line.
+    pub(crate) fn failed(&mut self, now: Monotonic) {
+        let took = self.under_way.take().map(|begun| now.since(begun)).unwrap_or_default();
+        self.due_at = self.due_at.max(now.plus(took * FAILED_REST));
     }
 }
 
@@ -51,11 +61,22 @@ mod tests {
         let mut heartbeat = Heartbeat::new(Duration::from_secs(2));
         assert_eq!(heartbeat.next(at(5)), Some(1));
         assert_eq!((heartbeat.next(at(9)), heartbeat.poll_timeout()), (None, None), "it is under way");
-        heartbeat.ended();
+        heartbeat.arrived();
         assert_eq!((heartbeat.next(at(9)), heartbeat.next(at(9))), (Some(2), None));
-        heartbeat.ended();
+        heartbeat.arrived();
         assert_eq!((heartbeat.next(at(10)), heartbeat.poll_timeout()), (None, Some(at(11))));
         heartbeat.number = NUMBER_MAX;
         assert_eq!(heartbeat.next(at(11)), Some(0));
+    }
+    #[test]
+    fn d7_a_beat_that_fails_takes_a_tenth_of_the_time_at_most() {
+        let at = |ms: u64| Monotonic::from_micros(ms * 1_000);
+        let mut heartbeat = Heartbeat::new(Duration::from_secs(1));
+        assert!(heartbeat.next(at(0)).is_some());
+        heartbeat.failed(at(1_000));
+        assert_eq!(heartbeat.poll_timeout(), Some(at(10_000)));
+        assert!(heartbeat.next(at(10_000)).is_some());
+        heartbeat.failed(at(10_001));
+        assert_eq!(heartbeat.poll_timeout(), Some(at(11_000)), "who refuses at once costs nothing");
     }
 }

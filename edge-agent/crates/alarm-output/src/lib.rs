@@ -9,8 +9,10 @@
 //!   fails. What was wanted in between is left out and counted; what is wanted last is driven.
 //! * A failed order is repeated after a wait that doubles, up to a minute.
 //! * One drive is under way at a time.
-//! * An orderly stop drives the output to its safe level, at most [`STOP_ATTEMPTS`] times, ahead of the pace.
-//!   No heartbeat is sent from then on.
+//! * What is switched at a machine that was lost is not known any more, and is driven as soon as it is back.
+//! * An orderly stop drives the output to its safe level, at most [`STOP_ATTEMPTS`] times, ahead of the pace,
+//!   unless it is to be left as it is. No heartbeat is sent from then on.
+//! * A heartbeat that fails rests nine times as long as it took: who does not answer takes a tenth of the line.
 //!
 //! [`OutputPort`] is how an order leaves: adapters implement it.
 
@@ -23,7 +25,7 @@ mod rule;
 mod target;
 
 pub use error::OutputError;
-pub use order::{Drive, Level, Order, Outcome, OutputPort, PortFuture, Reason, Standing};
+pub use order::{Drive, Level, Order, Outcome, OutputPort, PortFuture, Reason, Safe, Standing};
 pub use output::{Output, STOP_ATTEMPTS, Tally};
 pub use pace::Pacing;
 pub use rule::{AlarmFilter, AlarmKey, OutputId, OutputRule, When};

@@ -26,6 +26,29 @@ impl Level {
     }
 }
 
+/// What becomes of an output when the agent stops in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Safe {
+    /// It is driven there.
+    Driven(Level),
+    /// It is left as it is.
+    Kept,
+}
+
+impl Safe {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Driven(Level::On), Self::Driven(Level::Off), Self::Kept];
+
+    /// The name used in configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Driven(level) => level.name(),
+            Self::Kept => "keep",
+        }
+    }
+}
+
 /// An alarm that holds an output on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {

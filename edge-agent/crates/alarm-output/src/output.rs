@@ -8,7 +8,7 @@ use plant_model::{AlarmPriority, AlarmState, Monotonic};
 
 use crate::heartbeat::Heartbeat;
 use crate::pace::Pace;
-use crate::{AlarmKey, Drive, Level, Order, Outcome, OutputRule, Reason, Standing};
+use crate::{AlarmKey, Drive, Level, Order, Outcome, OutputRule, Reason, Safe, Standing};
 
 /// The waits after an order that failed.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -94,10 +94,10 @@ impl Output {
     /// What it should be at.
     #[must_use]
     pub fn desired(&self) -> Level {
-        match (&self.stopping, self.holding.is_empty()) {
-            (Some(_), _) => self.rule.safe,
-            (None, false) => Level::On,
-            (None, true) => Level::Off,
+        match (&self.stopping, self.rule.safe) {
+            (Some(_), Safe::Driven(level)) => level,
+            (Some(_), Safe::Kept) | (None, _) if self.holding.is_empty() => Level::Off,
+            (Some(_), Safe::Kept) | (None, _) => Level::On,
         }
     }
 
@@ -144,10 +144,22 @@ impl Output {
         self.retry_wait = RETRY_FIRST;
     }
 
-    /// The agent stops: from now on the safe level is wanted, and nothing else matters.
+    /// What is switched was lost: it may change unseen, by a restart for example.
+    pub fn handle_lost(&mut self) {
+        self.actual = None;
+    }
+
+    /// What is switched is there again: what failed before need not be waited for.
+    pub fn handle_back(&mut self) {
+        self.retry_at = Monotonic::default();
+        self.retry_wait = RETRY_FIRST;
+    }
+
+    /// The agent stops: from now on the safe level is wanted, or nothing, and nothing else matters.
     pub fn handle_stop(&mut self) {
         let before = self.desired();
-        self.stopping = Some(Stopping { attempts_left: STOP_ATTEMPTS });
+        let attempts_left = if self.rule.safe == Safe::Kept { 0 } else { STOP_ATTEMPTS };
+        self.stopping = Some(Stopping { attempts_left });
         self.heartbeat = None;
         self.refresh_at = None;
         self.retry_at = Monotonic::default();
@@ -159,8 +171,17 @@ impl Output {
     /// Whether there is nothing left to do after [`Self::handle_stop`].
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let done = |s: &Stopping| s.attempts_left == 0 || self.actual == Some(self.rule.safe);
+        let done = |s: &Stopping| s.attempts_left == 0 || self.is_safe();
         self.driving.is_none() && self.stopping.as_ref().is_some_and(done)
+    }
+
+    /// Whether it may be left alone when the agent ends.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        match self.rule.safe {
+            Safe::Driven(level) => self.actual == Some(level),
+            Safe::Kept => true,
+        }
     }
 
     /// When [`Self::next_order`] is to be asked again, if nothing else happens before.
@@ -217,7 +238,7 @@ impl Output {
     pub fn handle_outcome(&mut self, order: &Order, outcome: &Outcome, now: Monotonic) {
         match order {
             Order::Drive(drive) => self.driven(drive.level, outcome, now),
-            Order::Beat(_) => self.beaten(outcome),
+            Order::Beat(_) => self.beaten(outcome, now),
         }
     }
 
@@ -265,13 +286,16 @@ impl Output {
     }
 
     /// A device may answer a beat by taking it back, so that one that reads differently has arrived.
-    fn beaten(&mut self, outcome: &Outcome) {
-        if let Some(heartbeat) = &mut self.heartbeat {
-            heartbeat.ended();
-        }
-        match outcome {
-            Outcome::Confirmed | Outcome::Differs { .. } => {}
-            Outcome::Refused { .. } | Outcome::Unknown { .. } => self.tally.beats_failed += 1,
+    fn beaten(&mut self, outcome: &Outcome, now: Monotonic) {
+        let has_failed = match outcome {
+            Outcome::Confirmed | Outcome::Differs { .. } => false,
+            Outcome::Refused { .. } | Outcome::Unknown { .. } => true,
+        };
+        self.tally.beats_failed += u64::from(has_failed);
+        match &mut self.heartbeat {
+            Some(heartbeat) if has_failed => heartbeat.failed(now),
+            Some(heartbeat) => heartbeat.arrived(),
+            None => {}
         }
     }
 }

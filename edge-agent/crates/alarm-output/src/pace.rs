@@ -28,6 +28,18 @@ impl Pacing {
         check("the number of drives a minute", count, 1, 60)?;
         Ok(Self { min_interval, per_minute })
     }
+
+    /// The least time between two drives.
+    #[must_use]
+    pub const fn min_interval(&self) -> Duration {
+        self.min_interval
+    }
+
+    /// The most drives in a minute.
+    #[must_use]
+    pub const fn per_minute(&self) -> usize {
+        self.per_minute
+    }
 }
 
 impl Default for Pacing {

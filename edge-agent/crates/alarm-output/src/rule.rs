@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use plant_model::{AlarmId, AlarmPriority, AlarmState, MachineId};
 
-use crate::{Level, OutputError, Pacing};
+use crate::{OutputError, Pacing, Safe};
 
 /// The name of an output, unique on its gateway.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,8 +132,8 @@ pub struct OutputRule {
     pub filter: AlarmFilter,
     /// Their states.
     pub when: When,
-    /// What it is driven to when the agent stops in order.
-    pub safe: Level,
+    /// What becomes of it when the agent stops in order.
+    pub safe: Safe,
     /// How often it may be driven.
     pub pacing: Pacing,
     /// After this time it is driven again although nothing has changed: for devices that forget.

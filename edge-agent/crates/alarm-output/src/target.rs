@@ -202,7 +202,8 @@ impl CommandLine {
         };
         if !program.starts_with('/') {
             return refuse(format!(
-                "{program:?} is no absolute path; nothing is searched for, write it in full"
+                "{program:?} is no absolute path; programs are not searched for, write where it lies, such as \
+                 \"/usr/local/bin/horn\""
             ));
         }
         if arguments.len() > Self::ARGUMENTS_MAX {

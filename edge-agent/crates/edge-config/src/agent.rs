@@ -6,12 +6,19 @@ use std::time::Duration;
 
 use plant_model::{GatewayId, TenantId};
 
+use crate::gateway;
 use crate::output::{self, Plant};
 use crate::section::Section;
 use crate::{MachineConfig, OutputConfig, RaisedRate};
 
 /// The version of the format.
 const VERSION: i64 = 1;
+
+/// As many units as a bus can address.
+const SILENT_UNITS_MAX: i64 = 247;
+
+/// The name of the file.
+pub(crate) const FILE: &str = "agent.toml";
 
 /// A path to something secret. Its content never appears in logs.
 pub type Secret = PathBuf;
@@ -29,12 +36,14 @@ pub struct AgentConfig {
     pub buffer: BufferConfig,
     /// The local status interface.
     pub status: StatusConfig,
-    /// What an alarm may take from the change in the machine to the decision; `check` holds the plan
-    /// of requests against it.
+    /// What an alarm may take from the change in the machine to the decision, unless it has a budget of
+    /// its own; `check` holds the plan of requests against it.
     pub alarm_latency_budget: Duration,
+    /// How many other units of a bus may fall silent at once while its alarms are to stay in time.
+    pub silent_units: usize,
     /// What alarms switch at the gateway itself.
     pub outputs: Vec<OutputConfig>,
-    /// The machines, one file each.
+    /// The machines, one file each, and the gateway itself as the last.
     pub machines: Vec<MachineConfig>,
     /// Where they are read more often than their files say, for the sake of alarms.
     pub raised: Vec<RaisedRate>,
@@ -81,19 +90,26 @@ pub struct StatusConfig {
     pub alarm_commands: bool,
 }
 
-pub(crate) fn parse(root: &mut Section<'_>, plant: &Plant<'_>) -> Option<AgentConfig> {
+/// Reads the file and adds the gateway itself to `machines`. `is_complete`: nothing is wrong with their files.
+pub(crate) fn parse(
+    root: &mut Section<'_>,
+    machines: &mut Vec<MachineConfig>,
+    is_complete: bool,
+) -> Option<AgentConfig> {
     check_version(root);
     let tenant = root.parsed("tenant", "the id of the customer");
-    let gateway = root.parsed("gateway", "the id of this gateway");
+    let gateway: Option<GatewayId> = root.parsed("gateway", "the id of this gateway");
     let has_uplink = root.has("uplink");
     let uplink = root.table("uplink", uplink);
+    machines.extend(gateway.as_ref().map(|id| gateway::machine(id, has_uplink)));
     let buffer = root.table("buffer", buffer);
     if buffer.is_none() && !root.has("buffer") {
         root.problem("buffer", "is missing; a table [buffer] with a path is needed");
     }
     let status = root.table("status", status).unwrap_or(StatusConfig { listen: None, alarm_commands: false });
-    let alarm_latency_budget = root.millis("alarm_latency_budget_ms", 20..=60_000, 500);
-    let outputs = output::outputs(root, plant);
+    let alarm_latency_budget = budget(root, "alarm_latency_budget_ms");
+    let silent_units = root.integer("silent_units", 0..=SILENT_UNITS_MAX).unwrap_or(1);
+    let outputs = output::outputs(root, &Plant { machines, is_complete });
     if has_uplink && uplink.is_none() {
         return None;
     }
@@ -104,10 +120,16 @@ pub(crate) fn parse(root: &mut Section<'_>, plant: &Plant<'_>) -> Option<AgentCo
         buffer: buffer?,
         status,
         alarm_latency_budget,
+        silent_units: usize::try_from(silent_units).ok()?,
         outputs,
         machines: Vec::new(),
         raised: Vec::new(),
     })
+}
+
+/// What an alarm may take.
+pub(crate) fn budget(section: &mut Section<'_>, key: &'static str) -> Duration {
+    section.millis(key, 20..=60_000, 500)
 }
 
 pub(crate) fn check_version(root: &mut Section<'_>) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use alarm_engine::Expression;
 use plant_model::{
-    AcknowledgeClass, AlarmCondition, AlarmDefinition, AlarmKind, AlarmPriority, DataType, LimitKind,
-    NormalState, Setpoint, TagId, Value,
+    AcknowledgeClass, AlarmCondition, AlarmDefinition, AlarmId, AlarmKind, AlarmPriority, DataType,
+    LimitKind, NormalState, Setpoint, TagId, Value,
 };
 
-use crate::section::Section;
+use crate::agent;
+use crate::section::{Section, nearest};
 
 /// The tags of the machine and what their values are.
 type Tags = HashMap<TagId, DataType>;
@@ -44,14 +45,32 @@ const OF_A_KIND: [&str; 10] = [
     "expression",
 ];
 
-pub(crate) fn alarm(section: &mut Section<'_>, tags: &Tags) -> Option<AlarmDefinition> {
+/// The id of the alarm that every machine has, unless its file says otherwise.
+const COMMUNICATION: &str = "communication";
+
+/// A machine that is back after less is no alarm: a restart of its controller is none, nor a cable that is plugged
+/// in again.
+const COMMUNICATION_DELAY: Duration = Duration::from_secs(10);
+
+/// The alarm of the connection itself, if none of `alarms` is one.
+pub(crate) fn communication(alarms: &[AlarmDefinition]) -> Option<AlarmDefinition> {
+    let is_told = alarms.iter().any(|alarm| alarm.condition == AlarmCondition::Communication);
+    let id = AlarmId::new(COMMUNICATION).ok().filter(|_| !is_told)?;
+    let message = "No connection to the machine: its other alarms stand still. Check its power, its cable and its \
+                   address; the status page of the gateway names the last error";
+    let alarm = AlarmDefinition::new(id, AlarmCondition::Communication, AlarmPriority::Medium, message);
+    Some(AlarmDefinition { on_delay: COMMUNICATION_DELAY, ..alarm })
+}
+
+/// An alarm, and its own latency budget.
+pub(crate) fn alarm(section: &mut Section<'_>, tags: &Tags) -> Option<(AlarmDefinition, Option<Duration>)> {
     let id = section.parsed("id", "the id of the alarm");
     let condition = condition(section, tags);
     let priority = section.choice("priority", &PRIORITIES).unwrap_or(AlarmPriority::Medium);
     let message = section.required_text("message", "what a person is to read and do");
     let on_delay = section.millis("on_delay_ms", 0..=DELAY_MS_MAX, 0);
     let off_delay = section.millis("off_delay_ms", 0..=DELAY_MS_MAX, 0);
-    let acknowledge = section.choice("acknowledge", &CLASSES).unwrap_or(AcknowledgeClass::OnReturn);
+    let acknowledge = section.choice("acknowledge", &CLASSES).unwrap_or(AcknowledgeClass::Required);
     let latching = section.flag("latching").unwrap_or(false);
     let re_alarm = minutes(section, "re_alarm_minutes");
     let shelve_max = minutes(section, "shelve_max_minutes");
@@ -59,9 +78,10 @@ pub(crate) fn alarm(section: &mut Section<'_>, tags: &Tags) -> Option<AlarmDefin
     if group.is_some_and(|name| name.is_empty() || name.len() > 64) {
         section.problem("group", "1 to 64 characters are allowed");
     }
+    let budget = section.has("budget_ms").then(|| agent::budget(section, "budget_ms"));
     let suppress_while = section.has("suppress_while").then(|| expression(section, "suppress_while", tags));
     let definition = AlarmDefinition::new(id?, condition?, priority, message?);
-    Some(AlarmDefinition {
+    let definition = AlarmDefinition {
         on_delay,
         off_delay,
         acknowledge,
@@ -71,7 +91,8 @@ pub(crate) fn alarm(section: &mut Section<'_>, tags: &Tags) -> Option<AlarmDefin
         suppress_while: suppress_while.flatten(),
         shelve_max: shelve_max.unwrap_or(AlarmDefinition::SHELVE_MAX_DEFAULT),
         ..definition
-    })
+    };
+    Some((definition, budget))
 }
 
 fn minutes(section: &mut Section<'_>, key: &'static str) -> Option<Duration> {
@@ -222,9 +243,21 @@ fn tag(section: &mut Section<'_>, key: &'static str, tags: &Tags) -> Option<(Tag
     match tags.get(&tag) {
         Some(data_type) => Some((tag, *data_type)),
         None => {
-            section.problem(key, "this machine has no such tag");
+            section.problem(key, format!("this machine has no such tag; {}", known_tags(&tag, tags)));
             None
         }
+    }
+}
+
+/// The tag that may be meant, or those there are.
+fn known_tags(tag: &TagId, tags: &Tags) -> String {
+    const SHOWN: usize = 20;
+    let mut known: Vec<&str> = tags.keys().map(TagId::as_str).collect();
+    known.sort_unstable();
+    match nearest(tag.as_str(), &known) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None if known.len() > SHOWN => format!("known are {} and others", known[..SHOWN].join(", ")),
+        None => format!("known are {}", known.join(", ")),
     }
 }
 
@@ -247,7 +280,7 @@ fn expression(section: &mut Section<'_>, key: &'static str, tags: &Tags) -> Opti
         let problem = match tags.get(tag) {
             Some(DataType::Bool | DataType::Int | DataType::Float) => continue,
             Some(DataType::Text) => format!("{tag} is a text; an expression needs numbers"),
-            None => format!("this machine has no tag {tag}"),
+            None => format!("this machine has no tag {tag}; {}", known_tags(tag, tags)),
         };
         section.problem(key, problem);
         is_good = false;

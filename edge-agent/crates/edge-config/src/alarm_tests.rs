@@ -111,9 +111,9 @@ fn every_kind_of_alarm_is_read() {
 }
 
 #[test]
-fn an_alarm_that_says_no_more_waits_for_nobody_and_one_that_does_has_what_it_says() {
+fn an_alarm_that_says_no_more_waits_for_its_acknowledgement_and_one_that_does_has_what_it_says() {
     let plain = good("kind = \"communication\"");
-    assert_eq!((plain.acknowledge, plain.latching), (AcknowledgeClass::OnReturn, false));
+    assert_eq!((plain.acknowledge, plain.latching), (AcknowledgeClass::Required, false));
     assert_eq!((plain.re_alarm, plain.group.as_deref(), plain.suppress_while.as_deref()), (None, None, None));
     assert_eq!(plain.shelve_max.as_secs(), 8 * 3600);
     let full = good(
@@ -132,7 +132,7 @@ fn six_mistakes_are_all_told_with_what_is_allowed() {
     assert_eq!(
         problems(text),
         [
-            "tag: this machine has no such tag",
+            "tag: this machine has no such tag; did you mean \"flow\"?",
             "limit: a change a second of more than zero is needed",
             "over_ms: is out of range; 1 to 86400000 are allowed",
             "acknowledge: is not known; allowed are on_return, required",
@@ -176,6 +176,113 @@ fn what_does_not_go_together_is_refused() {
         let found = problems(text);
         assert!(found.len() == 1 && found[0].starts_with(problem), "{text}\n{found:#?}");
     }
+}
+
+const PRESS: &str = r#"version = 1
+id = "press-1"
+[modbus_tcp]
+host = "10.0.0.5"
+
+[[tags]]
+id = "pressure"
+unit = "bar"
+data_type = "float"
+holding_register = 0
+format = "f32"
+
+[[tags]]
+id = "pump_on"
+data_type = "bool"
+coil = 3
+format = "bool"
+
+[[alarms]]
+id = "pressure_high"
+kind = "hi_high"
+tag = "pressure"
+limit = 180
+message = "Hydraulic pressure too high"
+
+[[alarms]]
+id = "pressure_low"
+kind = "low"
+tag = "presure"
+limit = "20"
+message = "Hydraulic pressure too low"
+
+[[alarms]]
+id = "pump_dry"
+kind = "expression"
+expression = "pump_on and pressure << 5"
+priorty = "high"
+message = "The pump runs dry"
+
+[[alarms]]
+id = "pressure_jumps"
+kind = "rate_of_change"
+tag = "pressure"
+limit = 30
+over_ms = 0
+message = "Hydraulic pressure jumps"
+"#;
+
+const PRESS_REFUSED: &str = r#"press.toml:21: alarms[0].kind = "hi_high": is not known; allowed are high_high, high, low, low_low, deviation, rate_of_change, off_normal, stale, bad_quality, communication, expression; did you mean "high_high"?
+press.toml:29: alarms[1].tag = "presure": this machine has no such tag; did you mean "pressure"?
+press.toml:30: alarms[1].limit = "20": a number is needed, this is a string
+press.toml:36: alarms[2].expression = "pump_on and pressure << 5": at character 23: "<" where a tag or a number is needed
+press.toml:37: alarms[2].priorty = "high": this key is not known; did you mean "priority"?
+press.toml:45: alarms[3].over_ms = 0: is out of range; 1 to 86400000 are allowed
+6 problems found"#;
+
+#[test]
+fn a_rule_file_with_six_mistakes_gets_the_message_that_the_documentation_shows() {
+    let errors = crate::read_machine("press.toml".as_ref(), PRESS).expect_err("refused");
+    assert_eq!(errors.to_string(), PRESS_REFUSED);
+    let documentation = include_str!("../../../../docs/configuration.md");
+    let mistakes = &PRESS[PRESS.find("[[alarms]]").expect("it has alarms")..];
+    for shown in [mistakes, PRESS_REFUSED] {
+        assert!(documentation.contains(shown.trim_end()), "docs/configuration.md shows this:\n{shown}");
+    }
+}
+
+#[test]
+fn every_machine_has_an_alarm_of_its_connection_unless_its_file_says_otherwise() {
+    let ids = |text: &str| -> Vec<String> {
+        let machine = crate::read_machine("press.toml".as_ref(), &format!("{text}{MACHINE}")).expect("good");
+        machine.alarms.iter().map(|alarm| alarm.id.to_string()).collect()
+    };
+    let (default, own) = (good("kind = \"bad_quality\"\ntag = \"flow\""), ids(""));
+    assert_eq!((default.id.as_str(), own), ("a", vec!["communication".to_owned()]));
+    assert_eq!(ids("communication_alarm = false"), Vec::<String>::new());
+    let config = load(folder("kind = \"communication\"").path()).expect("good");
+    assert_eq!(config.machines[0].alarms.len(), 1, "the file has its own");
+    let own =
+        "[[alarms]]\nid = \"communication\"\nkind = \"bad_quality\"\ntag = \"flow\"\nmessage = \"Look\"\n";
+    let error = crate::read_machine("press.toml".as_ref(), &format!("{MACHINE}{own}"));
+    let error = error.expect_err("refused").to_string();
+    assert!(error.contains("communication_alarm = false"), "{error}");
+}
+
+#[test]
+fn an_alarm_may_have_a_budget_of_its_own_and_a_machine_with_none_is_sampled_as_configured() {
+    let alarm = "kind = \"high\"\ntag = \"flow\"\nlimit = 5\nbudget_ms = 2000";
+    let config = load(folder(alarm).path()).expect("good");
+    let (machine, usual) = (&config.machines[0], config.alarm_latency_budget);
+    let budget = |id: &str| machine.budget(&plant_model::AlarmId::new(id).expect("valid"), usual).as_millis();
+    assert_eq!((budget("a"), budget("communication")), (2_000, 500));
+    assert_eq!(
+        problems(&alarm.replace("2000", "5")),
+        ["budget_ms: is out of range; 20 to 60000 are allowed"]
+    );
+    let slow = |alarm: &str| {
+        let endpoint = "endpoint = \"opc.tcp://127.0.0.1:4840\"";
+        let slow = MACHINE.replace(endpoint, &format!("{endpoint}\nsampling_interval_ms = 3000"));
+        let text = format!("{slow}[[alarms]]\nid = \"a\"\nmessage = \"Look\"\n{alarm}\n");
+        let config = load(Folder::new(BARE_AGENT, &[("press.toml", &text)]).path()).expect("good");
+        config.raised.first().map(|raised| raised.interval.as_millis())
+    };
+    assert_eq!(slow(alarm), Some(2_000 - 100 - 10));
+    assert_eq!(slow("kind = \"communication\""), None, "no value decides it");
 }
 
 #[test]

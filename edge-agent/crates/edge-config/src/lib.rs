@@ -6,6 +6,7 @@
 
 mod agent;
 mod alarm;
+mod gateway;
 mod machine;
 mod modbus;
 mod opcua;
@@ -19,12 +20,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 pub use agent::{AgentConfig, BufferConfig, Secret, StatusConfig, UplinkConfig};
-pub use machine::{Connection, MachineConfig, Origin, TagConfig};
-pub use output::{OutputConfig, OutputTarget, TagTarget};
+pub use gateway::{GATEWAY_ID, GatewayTag};
+pub use machine::{Budgets, Connection, MachineConfig, Origin, TagConfig};
+pub use output::{HeartbeatTag, MethodCall, MethodTarget, OutputConfig, OutputTarget, StateTag, TagTarget};
 pub use problem::{ConfigErrors, Problem};
 pub use rates::RaisedRate;
 
-use output::Plant;
 use problem::Report;
 use section::Document;
 
@@ -47,13 +48,13 @@ pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
     check_unique(&machines, &report);
     check_lines(&machines, &report);
     let mut machines: Vec<_> = machines.into_iter().map(|(_, machine)| machine).collect();
-    let plant = Plant { machines: &machines, is_complete: report.is_empty() };
-    let path = folder.join("agent.toml");
-    let agent =
-        read(&path, &report).and_then(|text| parse(&path, &text, &report, |root| agent::parse(root, &plant)));
-    report.finish(agent.map(|agent| {
-        let raised = rates::raise(&mut machines, agent.alarm_latency_budget);
-        AgentConfig { machines, raised, ..agent }
+    let (path, is_complete) = (folder.join(agent::FILE), report.is_empty());
+    let build = |root: &mut section::Section<'_>| agent::parse(root, &mut machines, is_complete);
+    let agent = read(&path, &report).and_then(|text| parse(&path, &text, &report, build));
+    report.finish(agent.map(|mut agent| {
+        agent.machines = machines;
+        agent.raised = rates::raise(&mut agent);
+        agent
     }))
 }
 

@@ -1,17 +1,19 @@
 //! `machines.d/*.toml`: one machine, its connection, its tags and its alarms.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use acquisition::{
     Absence, ChangeFilter, ModbusConnection, ModbusTag, OnChange, OpcUaConnection, OpcUaItem, ValueRange,
 };
 use alarm_engine::Expression;
-use plant_model::{AlarmDefinition, DataType, Enumeration, MachineId, TagDefinition, TagId};
+use plant_model::{AlarmDefinition, AlarmId, DataType, Enumeration, MachineId, TagDefinition, TagId};
 use protocol::TagRole;
 
 use crate::agent::check_version;
 use crate::alarm;
+use crate::gateway::GATEWAY_ID;
 use crate::modbus::{self, Carrier};
 use crate::opcua;
 use crate::report;
@@ -30,11 +32,16 @@ pub struct MachineConfig {
     pub connection: Connection,
     /// Its tags.
     pub tags: Vec<TagConfig>,
-    /// Its alarms; each names one of its tags.
+    /// Its alarms, those of its file first. Where none is about the connection itself, the last one is.
     pub alarms: Vec<AlarmDefinition>,
+    /// Alarms with a latency budget of their own.
+    pub budgets: Budgets,
     /// Where all this is written.
     pub origin: Origin,
 }
+
+/// What alarms may take from the change in the machine to the decision.
+pub type Budgets = BTreeMap<AlarmId, Duration>;
 
 /// The lines a machine was read from, for messages about parts that are fine by themselves and not
 /// together.
@@ -44,7 +51,7 @@ pub struct Origin {
     pub file: PathBuf,
     /// The line of each tag, in the order of the tags, from 1.
     pub tag_lines: Vec<usize>,
-    /// The line of each alarm, in the order of the alarms, from 1.
+    /// The line of each alarm of the file, in the order of the alarms, from 1.
     pub alarm_lines: Vec<usize>,
 }
 
@@ -55,6 +62,8 @@ pub enum Connection {
     Modbus(ModbusConnection),
     /// OPC UA.
     OpcUa(OpcUaConnection),
+    /// It is the gateway itself, which measures itself.
+    Gateway,
 }
 
 impl Connection {
@@ -64,6 +73,7 @@ impl Connection {
         match self {
             Self::Modbus(connection) => connection.address().protocol(),
             Self::OpcUa(_) => "opcua",
+            Self::Gateway => "internal",
         }
     }
 }
@@ -73,10 +83,16 @@ impl MachineConfig {
     #[must_use]
     pub fn change_filter(&self) -> ChangeFilter {
         let absence = match &self.connection {
-            Connection::Modbus(_) => Absence::Unmeasured,
+            Connection::Modbus(_) | Connection::Gateway => Absence::Unmeasured,
             Connection::OpcUa(_) => Absence::Unchanged,
         };
         ChangeFilter::new(self.tags.iter().map(|tag| tag.report), absence)
+    }
+
+    /// What an alarm may take; `usual` unless it has a budget of its own.
+    #[must_use]
+    pub fn budget(&self, alarm: &AlarmId, usual: Duration) -> Duration {
+        self.budgets.get(alarm).copied().unwrap_or(usual)
     }
 }
 
@@ -116,8 +132,12 @@ enum Protocol {
 pub(crate) fn parse(root: &mut Section<'_>) -> Option<MachineConfig> {
     check_version(root);
     let id: Option<MachineId> = root.parsed("id", "the id of the machine");
+    if id.as_ref().is_some_and(|id| id.as_str() == GATEWAY_ID) {
+        root.problem("id", "is the gateway itself; give the machine another id");
+    }
     let name = root.text("name");
     let kind = root.text("kind").unwrap_or("machine");
+    let tells_loss = root.flag("communication_alarm").unwrap_or(true);
     // Known even where the connection is not, and with it the tags cannot be read.
     let _ = (root.has("tags"), root.has("alarms"));
     let protocol = protocol(root)?;
@@ -133,18 +153,23 @@ pub(crate) fn parse(root: &mut Section<'_>) -> Option<MachineConfig> {
     check_tags_unique(root, &tags);
     let known: HashMap<TagId, DataType> =
         tags.iter().map(|(t, _)| (t.definition.id.clone(), t.definition.data_type)).collect();
-    let alarms = root.tables("alarms", |section| {
-        let alarm = alarm::alarm(section, &known)?;
+    let mut budgets = Budgets::new();
+    let mut alarms = root.tables("alarms", |section| {
+        let (alarm, budget) = alarm::alarm(section, &known)?;
         origin.alarm_lines.push(section.line());
+        budgets.extend(budget.map(|budget| (alarm.id.clone(), budget)));
         Some(alarm)
     });
     check_alarms_unique(root, &alarms);
+    if tells_loss {
+        add_communication(root, &mut alarms);
+    }
     let (tags, mut sources): (Vec<_>, Vec<_>) = tags.into_iter().unzip();
     mark_alarms(root, &tags, &mut sources, &alarms);
     let connection = connection(root, protocol, sources)?;
     let id = id?;
     let name = name.unwrap_or(id.as_str()).to_owned();
-    Some(MachineConfig { id, name, kind: kind.to_owned(), connection, tags, alarms, origin })
+    Some(MachineConfig { id, name, kind: kind.to_owned(), connection, tags, alarms, budgets, origin })
 }
 
 const PROTOCOLS: [(&str, Protocol); 4] = [
@@ -252,6 +277,20 @@ fn mark_alarms(
             );
         }
     }
+}
+
+/// Every machine has an alarm of its connection.
+fn add_communication(root: &mut Section<'_>, alarms: &mut Vec<AlarmDefinition>) {
+    let Some(added) = alarm::communication(alarms) else { return };
+    if alarms.iter().any(|alarm| alarm.id == added.id) {
+        let message = format!(
+            "the id {:?} is that of the alarm that every machine has of its connection; give yours another one, or \
+             set communication_alarm = false",
+            added.id.as_str()
+        );
+        return root.problem("alarms", message);
+    }
+    alarms.push(added);
 }
 
 fn check_tags_unique(root: &mut Section<'_>, tags: &[(TagConfig, Source)]) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use acquisition::{
     AfterRead, Bridging, Byte, Grouping, ModbusAddress, ModbusConnection, ModbusConnectionParameters,
     ModbusTag, ModbusTagParameters, Parity, PlanLimits, Quirks, RegisterFormat, RegisterTable, SerialLine,
-    ValueRange, WordOrder,
+    ValueRange, WordOrder, WritePath,
 };
 use plant_model::DataType;
 
@@ -46,7 +46,8 @@ pub(crate) fn connection(
     let unit_id = section.integer("unit_id", 0..=255).unwrap_or(1);
     let timeout = section.millis("timeout_ms", 20..=30_000, 1_000);
     let quirks = quirks(section);
-    let quirks = Quirks { soft_deadline: soft_deadline(section, timeout)?, ..quirks };
+    let write_path = write_path(section, carrier);
+    let quirks = Quirks { soft_deadline: soft_deadline(section, timeout)?, write_path, ..quirks };
     if tags.is_empty() {
         return None;
     }
@@ -54,6 +55,21 @@ pub(crate) fn connection(
     let parameters = ModbusConnectionParameters { address: address?, unit_id, timeout, quirks };
     let key = if matches!(carrier, Carrier::Rtu) { "device" } else { "host" };
     ModbusConnection::new(parameters, tags).map_err(|error| section.problem(key, error.to_string())).ok()
+}
+
+const WRITE_PATHS: [(&str, WritePath); 2] =
+    [(WritePath::Shared.name(), WritePath::Shared), (WritePath::Own.name(), WritePath::Own)];
+
+/// Over which connection outputs write.
+fn write_path(section: &mut Section<'_>, carrier: Carrier) -> Option<WritePath> {
+    let path = section.choice("output_connection", &WRITE_PATHS)?;
+    if path == WritePath::Own && !matches!(carrier, Carrier::Tcp) {
+        section.problem(
+            "output_connection",
+            "two connections to one serial line would talk at once; leave it out, or reach the machine over [modbus_tcp]",
+        );
+    }
+    Some(path)
 }
 
 /// `None` inside: there is none.
@@ -111,6 +127,7 @@ fn quirks(section: &mut Section<'_>) -> Quirks {
         limits: PlanLimits { max_registers, max_coils, max_gap, bridging, grouping },
         after_read: if closes { AfterRead::Close } else { AfterRead::Keep },
         soft_deadline: None,
+        write_path: None,
     }
 }
 

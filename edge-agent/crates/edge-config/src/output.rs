@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::time::Duration;
 
-use acquisition::TagIndex;
-use alarm_output::{
-    AlarmFilter, CommandLine, Level, OutputId, OutputRule, Pacing, Reach, WebhookTarget, WebhookUrl, When,
-};
-use plant_model::{AlarmId, AlarmPriority, DataType, MachineId, TagId, Value};
+use acquisition::{NodeReference, TagIndex, WritePath};
+use alarm_output::{AlarmFilter, CommandLine, OutputId, OutputRule, Pacing, Safe, WebhookTarget, When};
+use plant_model::{AlarmId, AlarmPriority, DataType, MachineId, Value};
 
+use crate::AgentConfig;
 use crate::machine::{Connection, MachineConfig};
 use crate::section::Section;
+
+mod target;
 
 /// The most outputs: each has a task and takes part in every decision.
 const OUTPUTS_MAX: usize = 64;
@@ -23,6 +24,8 @@ pub struct OutputConfig {
     pub rule: OutputRule,
     /// What is switched.
     pub target: OutputTarget,
+    /// Its line in `agent.toml`, from 1.
+    pub line: usize,
 }
 
 /// What an output switches.
@@ -30,6 +33,8 @@ pub struct OutputConfig {
 pub enum OutputTarget {
     /// A tag of a machine.
     Tag(TagTarget),
+    /// A method of an OPC UA machine.
+    Method(MethodTarget),
     /// A web server is told.
     Webhook(WebhookTarget),
     /// A program is run.
@@ -54,9 +59,87 @@ pub struct TagTarget {
     pub on: Value,
     /// What it is to read for off.
     pub off: Value,
-    /// The tag that shows that the agent lives, and what its values are: a truth value changes with each
-    /// beat, a number counts.
-    pub heartbeat: Option<(TagIndex, DataType)>,
+    /// Shows that the agent lives.
+    pub heartbeat: Option<HeartbeatTag>,
+}
+
+/// A tag that shows that the agent lives: a truth value changes with each beat, a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatTag {
+    /// The tag.
+    pub tag: TagIndex,
+    /// What its values are: truth values or whole numbers.
+    pub data_type: DataType,
+}
+
+/// A method that is called for each level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MethodTarget {
+    /// The machine.
+    pub machine: MachineId,
+    /// The object that has the methods.
+    pub object: NodeReference,
+    /// For on.
+    pub on: MethodCall,
+    /// For off.
+    pub off: MethodCall,
+    /// Shows what a call has done; without it the server's word is all there is.
+    pub state: Option<StateTag>,
+    /// Shows that the agent lives.
+    pub heartbeat: Option<HeartbeatTag>,
+}
+
+/// A method and what it is called with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MethodCall {
+    /// The method.
+    pub method: NodeReference,
+    /// Its input arguments.
+    pub arguments: Vec<Value>,
+}
+
+/// A tag that is read back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateTag {
+    /// The tag.
+    pub tag: TagIndex,
+    /// What it reads when on.
+    pub on: Value,
+    /// What it reads when off.
+    pub off: Value,
+}
+
+impl OutputTarget {
+    /// The machine that is written to, if it is one.
+    #[must_use]
+    pub const fn machine(&self) -> Option<&MachineId> {
+        match self {
+            Self::Tag(target) => Some(&target.machine),
+            Self::Method(target) => Some(&target.machine),
+            Self::Webhook(_) | Self::Command { .. } => None,
+        }
+    }
+
+    /// The tags that are written.
+    fn written_tags(&self) -> Vec<TagIndex> {
+        let (tag, heartbeat) = match self {
+            Self::Tag(target) => (Some(target.tag), target.heartbeat),
+            Self::Method(target) => (None, target.heartbeat),
+            Self::Webhook(_) | Self::Command { .. } => (None, None),
+        };
+        tag.into_iter().chain(heartbeat.map(|h| h.tag)).collect()
+    }
+}
+
+impl AgentConfig {
+    /// Over which connection the outputs of a machine write; see [`acquisition::ModbusConnection::write_path`]. An OPC UA
+    /// session does many things at once.
+    #[must_use]
+    pub fn write_path(&self, machine: &MachineConfig) -> WritePath {
+        let Connection::Modbus(connection) = &machine.connection else { return WritePath::Shared };
+        let is_beside = |other: &&MachineConfig| matches!(&other.connection, Connection::Modbus(c) if c.address() == connection.address());
+        connection.write_path(self.machines.iter().filter(is_beside).count())
+    }
 }
 
 /// What outputs can refer to.
@@ -75,8 +158,6 @@ const PRIORITIES: [(&str, AlarmPriority); 4] = [
     ("critical", AlarmPriority::Critical),
 ];
 
-const LEVELS: [(&str, Level); 2] = [("on", Level::On), ("off", Level::Off)];
-
 /// Reads all outputs of the gateway.
 pub(crate) fn outputs(root: &mut Section<'_>, plant: &Plant<'_>) -> Vec<OutputConfig> {
     let mut commands = Commands::new();
@@ -87,11 +168,12 @@ pub(crate) fn outputs(root: &mut Section<'_>, plant: &Plant<'_>) -> Vec<OutputCo
         if !ids.insert(output.rule.id.clone()) {
             section.problem("id", "is used twice; ids of outputs are unique");
         }
-        if let OutputTarget::Tag(target) = &output.target {
-            let heartbeat = target.heartbeat.as_ref().map(|(tag, _)| *tag);
-            let taken = |tag| !tags.insert((target.machine.clone(), tag));
-            if [Some(target.tag), heartbeat].into_iter().flatten().any(taken) {
-                section.problem("tag", "one of its tags is written by another output, too; each needs its own, and one heartbeat for a machine is enough");
+        if let Some(machine) = output.target.machine() {
+            let written = output.target.written_tags();
+            let taken: Vec<TagIndex> =
+                written.into_iter().filter(|tag| !tags.insert((machine.clone(), *tag))).collect();
+            if let Some(tag) = taken.first() {
+                section.problem("id", format!("{} of {machine} is written by another output, too; each output needs its own tag, and one heartbeat for a machine is enough", tag_name(plant, machine, *tag)));
             }
         }
         Some(output)
@@ -100,6 +182,12 @@ pub(crate) fn outputs(root: &mut Section<'_>, plant: &Plant<'_>) -> Vec<OutputCo
         root.problem("outputs", format!("there are {}; at most {OUTPUTS_MAX} are allowed", outputs.len()));
     }
     outputs
+}
+
+fn tag_name(plant: &Plant<'_>, machine: &MachineId, tag: TagIndex) -> String {
+    let machine = plant.machines.iter().find(|m| m.id == *machine);
+    let tag = machine.and_then(|m| m.tags.get(tag.as_usize()));
+    tag.map_or_else(|| "its tag".to_owned(), |t| format!("tag {}", t.definition.id))
 }
 
 fn command(section: &mut Section<'_>, known: &mut Commands) -> Option<()> {
@@ -119,14 +207,15 @@ fn output(section: &mut Section<'_>, plant: &Plant<'_>, commands: &Commands) -> 
     let id: Option<OutputId> = section.parsed("id", "the id of the output");
     let when = section.required_choice("when", &When::ALL.map(|when| (when.name(), when)));
     let filter = filter(section, plant);
-    let safe = section.choice("safe", &LEVELS).unwrap_or(Level::Off);
+    let safe = section.choice("safe", &Safe::ALL.map(|safe| (safe.name(), safe)));
+    let safe = safe.unwrap_or(Safe::Driven(alarm_output::Level::Off));
     let pacing = pacing(section);
     let refresh = seconds(section, "refresh_s", 86_400);
-    let target = target(section, plant, commands);
+    let target = target::target(section, plant, commands);
     let (target, heartbeat) = target?;
     let rule =
         OutputRule { id: id?, filter: filter?, when: when?, safe, pacing: pacing?, refresh, heartbeat };
-    Some(OutputConfig { rule, target })
+    Some(OutputConfig { rule, target, line: section.line() })
 }
 
 fn pacing(section: &mut Section<'_>) -> Option<Pacing> {
@@ -162,11 +251,13 @@ fn check_watched(
             section.problem("machines", format!("there is no machine {id}; {}", known_machines(plant)));
         }
     }
-    let watched = || plant.machines.iter().filter(|m| machines.is_none_or(|ids| ids.contains(&m.id)));
-    for id in alarms.into_iter().flatten() {
-        if !watched().any(|m| m.alarms.iter().any(|a| a.id == *id)) {
-            section.problem("alarms", format!("no machine that is watched has an alarm {id}"));
-        }
+    let watched = plant.machines.iter().filter(|m| machines.is_none_or(|ids| ids.contains(&m.id)));
+    let known: BTreeSet<&AlarmId> = watched.flat_map(|m| m.alarms.iter().map(|a| &a.id)).collect();
+    for id in alarms.into_iter().flatten().filter(|id| !known.contains(id)) {
+        let known: Vec<&str> = known.iter().take(20).map(|id| id.as_str()).collect();
+        let message =
+            format!("no machine that is watched has an alarm {id}; their alarms are {}", known.join(", "));
+        section.problem("alarms", message);
     }
 }
 
@@ -202,187 +293,4 @@ fn texts(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
         section.problem(key, "texts in quotes are needed");
     }
     texts
-}
-
-type Target = (OutputTarget, Option<Duration>);
-
-fn target(section: &mut Section<'_>, plant: &Plant<'_>, commands: &Commands) -> Option<Target> {
-    let given: Vec<&str> = [
-        ("tag", section.has("tag")),
-        ("webhook", section.has("webhook")),
-        ("command", section.has("command")),
-    ]
-    .into_iter()
-    .filter_map(|(key, is_there)| is_there.then_some(key))
-    .collect();
-    match given.as_slice() {
-        ["tag"] => section.table("tag", |s| tag_target(s, plant)),
-        ["webhook"] => section.table("webhook", webhook).map(|t| (OutputTarget::Webhook(t), None)),
-        ["command"] => section.table("command", |s| command_target(s, commands)).map(|t| (t, None)),
-        [] => {
-            section.problem("tag", "is missing; one of the tables tag, webhook and command is needed");
-            None
-        }
-        [..] => {
-            section.problem("id", format!("an output has one target; keep one of {}", given.join(", ")));
-            None
-        }
-    }
-}
-
-fn webhook(section: &mut Section<'_>) -> Option<WebhookTarget> {
-    let url: Option<WebhookUrl> = section.parsed("url", "an address such as http://192.168.0.20/alarm");
-    let ca_file = section.text("ca_file").map(Into::into);
-    let timeout = section.millis("timeout_ms", 100..=30_000, 3_000);
-    let is_public = section.flag("allow_public").unwrap_or(false);
-    let reach = if is_public { Reach::Anywhere } else { Reach::Local };
-    WebhookTarget::new(url?, ca_file, reach, timeout)
-        .map_err(|error| {
-            let key =
-                if matches!(error, alarm_output::OutputError::Authority { .. }) { "ca_file" } else { "url" };
-            section.problem(key, error.to_string());
-        })
-        .ok()
-}
-
-fn command_target(section: &mut Section<'_>, commands: &Commands) -> Option<OutputTarget> {
-    let timeout = section.millis("timeout_ms", 100..=30_000, 3_000);
-    let mut line = |key| {
-        let id = section.required_text(key, "the id of one of the [[allowed_commands]]")?;
-        let found = commands.get(id).cloned();
-        if found.is_none() {
-            section.problem(key, "is no id of the [[allowed_commands]]; add it there");
-        }
-        found
-    };
-    let (on, off) = (line("on"), line("off"));
-    Some(OutputTarget::Command { on: on?, off: off?, timeout })
-}
-
-fn tag_target(section: &mut Section<'_>, plant: &Plant<'_>) -> Option<Target> {
-    let machine: Option<MachineId> = section.parsed("machine", "the id of a machine");
-    let id: Option<TagId> = section.parsed("tag", "the id of one of its tags");
-    let heartbeat_id: Option<TagId> = match section.has("heartbeat_tag") {
-        true => section.parsed("heartbeat_tag", "the id of one of its tags"),
-        false => None,
-    };
-    let every = seconds(section, "heartbeat_s", 3_600);
-    let (on, off) = (one_value(section, "on"), one_value(section, "off"));
-    check_heartbeat(section);
-    let machine = find_machine(section, plant, &machine?)?;
-    let (tag, data_type) = find_tag(section, "tag", machine, &id?)?;
-    let (on, off) = (on.or_else(|| default(data_type, 1)), off.or_else(|| default(data_type, 0)));
-    let (on, off) = (writable(section, "on", machine, tag, on), writable(section, "off", machine, tag, off));
-    let heartbeat = match heartbeat_id {
-        Some(id) => Some(heartbeat(section, machine, &id)?),
-        None => None,
-    };
-    let (on, off) = (on?, off?);
-    if on.is_identical(&off) {
-        section.problem("on", "is the same as off");
-    }
-    let target = TagTarget { machine: machine.id.clone(), tag, on, off, heartbeat };
-    let every = every.filter(|_| target.heartbeat.is_some());
-    Some((OutputTarget::Tag(target), every))
-}
-
-fn check_heartbeat(section: &mut Section<'_>) {
-    match (section.has("heartbeat_tag"), section.has("heartbeat_s")) {
-        (true, false) => {
-            section.problem("heartbeat_s", "is missing; a whole number of seconds from 1 to 3600 is needed")
-        }
-        (false, true) => section
-            .problem("heartbeat_tag", "is missing; the id of a tag that is written for this alone is needed"),
-        (true, true) | (false, false) => {}
-    }
-}
-
-fn find_machine<'p>(
-    section: &mut Section<'_>,
-    plant: &Plant<'p>,
-    id: &MachineId,
-) -> Option<&'p MachineConfig> {
-    if !plant.is_complete {
-        return None;
-    }
-    let found = plant.machines.iter().find(|m| m.id == *id);
-    if found.is_none() {
-        section.problem("machine", format!("there is no such machine; {}", known_machines(plant)));
-    }
-    found
-}
-
-fn find_tag(
-    section: &mut Section<'_>,
-    key: &'static str,
-    machine: &MachineConfig,
-    id: &TagId,
-) -> Option<(TagIndex, DataType)> {
-    let position = machine.tags.iter().position(|t| t.definition.id == *id);
-    let found = position
-        .and_then(|at| Some((TagIndex(u16::try_from(at).ok()?), machine.tags[at].definition.data_type)));
-    if found.is_none() {
-        section.problem(key, format!("the machine {} has no such tag", machine.id));
-    }
-    found
-}
-
-/// 1 and 0 in the words of the tag; a text has no such words.
-fn default(data_type: DataType, number: i64) -> Option<Value> {
-    match data_type {
-        DataType::Bool => Some(Value::Bool(number != 0)),
-        DataType::Int | DataType::Float => Some(Value::Int(number)),
-        DataType::Text => None,
-    }
-}
-
-fn one_value(section: &mut Section<'_>, key: &'static str) -> Option<Value> {
-    match section.values(key)?.as_slice() {
-        [value] => Some(value.clone()),
-        _ => {
-            section.problem(key, "one value is needed");
-            None
-        }
-    }
-}
-
-/// The value, if the tag can be written and can hold it.
-fn writable(
-    section: &mut Section<'_>,
-    key: &'static str,
-    machine: &MachineConfig,
-    tag: TagIndex,
-    value: Option<Value>,
-) -> Option<Value> {
-    let Some(value) = value else {
-        if !section.has(key) {
-            section.problem(key, "is missing; a text is needed, as the tag holds one");
-        }
-        return None;
-    };
-    let written = match &machine.connection {
-        Connection::Modbus(connection) => {
-            connection.tags().get(tag.as_usize())?.encode(&value).map_err(|error| error.to_string())
-        }
-        Connection::OpcUa(_) => {
-            Err("outputs cannot be OPC UA nodes yet; use a tag of a Modbus machine, a webhook or a command"
-                .to_owned())
-        }
-    };
-    written.map(|_| value).map_err(|problem| section.problem(key, problem)).ok()
-}
-
-fn heartbeat(section: &mut Section<'_>, machine: &MachineConfig, id: &TagId) -> Option<(TagIndex, DataType)> {
-    let (tag, data_type) = find_tag(section, "heartbeat_tag", machine, id)?;
-    let most = match data_type {
-        DataType::Bool => Value::Bool(true),
-        DataType::Int => Value::Int(i64::from(i16::MAX)),
-        DataType::Float | DataType::Text => {
-            section
-                .problem("heartbeat_tag", "a bool or an int is needed, which can be toggled or counted up");
-            return None;
-        }
-    };
-    writable(section, "heartbeat_tag", machine, tag, Some(most))?;
-    Some((tag, data_type))
 }

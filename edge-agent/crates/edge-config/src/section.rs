@@ -108,6 +108,11 @@ impl<'a> Section<'a> {
         self.find(key).is_some()
     }
 
+    /// Whether the key is there and holds a table.
+    pub(crate) fn is_table(&mut self, key: &'static str) -> bool {
+        self.find(key).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     fn typed<T>(
         &mut self,
         key: &'static str,
@@ -212,6 +217,19 @@ impl<'a> Section<'a> {
             match v.as_array() {
                 Some(array) => array.iter().map(|one| value_of(one.get_ref())).collect(),
                 None => Some(vec![value_of(v)?]),
+            }
+        })
+    }
+
+    /// As [`Self::values`], and numbers with decimals.
+    pub(crate) fn literals(&mut self, key: &'static str) -> Option<Vec<Value>> {
+        let one = |v: &DeValue<'_>| {
+            value_of(v).or_else(|| number_of(v).filter(|n| n.is_finite()).map(Value::Float))
+        };
+        self.typed(key, "true, false, a number, a text, or several of them in brackets", |v| {
+            match v.as_array() {
+                Some(array) => array.iter().map(|v| one(v.get_ref())).collect(),
+                None => Some(vec![one(v)?]),
             }
         })
     }
@@ -335,7 +353,7 @@ fn line_of(line_ends: &[usize], offset: usize) -> usize {
 }
 
 /// The word that differs least from `word`, if it differs by less than half.
-fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     words
         .iter()
         .map(|w| (distance(word, w), *w))

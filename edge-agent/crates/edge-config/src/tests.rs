@@ -65,7 +65,7 @@ priority = "high"
 message = "Oil too hot"
 "#;
 
-const OPCUA: &str = r#"
+pub(crate) const OPCUA: &str = r#"
 version = 1
 id = "lathe-1"
 
@@ -114,10 +114,10 @@ fn a_good_configuration_is_read_whole() {
     assert_eq!(config.buffer.commit_interval.as_millis(), 1_000);
     assert_eq!(config.buffer.replay_window.as_secs(), 24 * 3_600);
     let ids: Vec<&str> = config.machines.iter().map(|m| m.id.as_str()).collect();
-    assert_eq!(ids, ["press-1", "lathe-1"]);
+    assert_eq!(ids, ["press-1", "lathe-1", "gateway"]);
     let press = &config.machines[0];
     assert_eq!(press.connection.protocol(), "modbus-tcp");
-    assert_eq!((press.tags.len(), press.alarms.len()), (2, 1));
+    assert_eq!((press.tags.len(), press.alarms.len()), (2, 2), "one of its file, one of its connection");
     assert_eq!(
         (press.origin.tag_lines.as_slice(), press.origin.alarm_lines.as_slice()),
         (&[13, 23][..], &[30][..])
@@ -447,10 +447,10 @@ fn tags_with_alarms_are_read_as_often_as_the_budget_needs_and_no_others() {
         .iter()
         .map(|r| (r.machine.as_str(), r.tags[0].as_str(), r.configured.as_millis(), r.interval.as_millis()))
         .collect();
-    assert_eq!(told, [("press-1", "oil_temperature", 900, 280), ("lathe-1", "speed", 2_000, 390)]);
+    assert_eq!(told, [("press-1", "oil_temperature", 900, 480), ("lathe-1", "speed", 2_000, 390)]);
     let Connection::Modbus(press) = &config.machines[0].connection else { panic!("Modbus") };
     let intervals: Vec<_> = press.blocks().iter().map(|b| b.poll_interval.as_millis()).collect();
-    assert_eq!(intervals, [280, 1_000]);
+    assert_eq!(intervals, [480, 1_000]);
     let Connection::OpcUa(lathe) = &config.machines[1].connection else { panic!("OPC UA") };
     assert_eq!(lathe.sampling_interval().as_millis(), 390);
     let relaxed = AGENT.replace("[uplink]", "alarm_latency_budget_ms = 5000\n[uplink]");

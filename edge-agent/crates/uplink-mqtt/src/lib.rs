@@ -10,6 +10,11 @@
 //! behind what the backend has sends nothing.
 //!
 //! Beside the batches goes what is [`Urgent`], on a path of its own that never waits for the buffer.
+//!
+//! A backend that hangs is noticed after 10 s without progress: the batches go again, and the connection stays, so that
+//! all goes on where it stopped. It is given up when a ping of the keep-alive (15 s) stays unanswered. What is urgent
+//! meanwhile waits in the transport and then in the short queue behind [`Urgent::next`], which drops its oldest; the
+//! batches have all of it.
 
 mod connection;
 mod counters;

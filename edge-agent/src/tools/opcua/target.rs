@@ -96,6 +96,7 @@ fn configured(folder: &Path, machine: &str) -> Result<Access> {
     };
     match &found.connection {
         Connection::OpcUa(connection) => Ok(Access::from(connection)),
+        Connection::Gateway => bail!("the gateway itself is no OPC UA server; name a machine"),
         Connection::Modbus(_) => bail!("the machine {machine:?} speaks Modbus; use `edge-agent read modbus`"),
     }
 }

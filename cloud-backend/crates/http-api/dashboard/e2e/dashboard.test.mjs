@@ -107,6 +107,59 @@ test("active alarms and the journal open, and the journal is newest first", asyn
   await context.close();
 });
 
+test("an alarm is shelved and unshelved by keyboard, and the gateway's answer is shown", async () => {
+  const { page, context, errors } = await signedIn(browser);
+  await openFleet(page);
+  await openFirstLiveMachine(page);
+  // Whichever is normal: its first command is to shelve it.
+  const rows = page.locator('[aria-label="Alarms"] tbody tr');
+  const first = rows.getByRole("button", { name: /^Shelve: / }).first();
+  const alarm = (await first.getAttribute("aria-label")).replace("Shelve: ", "");
+  const button = (command) => page.getByRole("button", { name: `${command}: ${alarm}`, exact: true });
+  const open = async (command) => {
+    await button(command).focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+  };
+  await open("Shelve");
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await open("Shelve");
+  const dialog = page.getByRole("dialog");
+  const submit = dialog.getByRole("button", { name: "Shelve", exact: true });
+  await submit.click();
+  assert.equal(await dialog.getByRole("status").textContent(), "", "without a reason nothing is sent");
+  await dialog.getByLabel("Why").fill("sensor is being changed");
+  await submit.focus();
+  await page.keyboard.press("Enter");
+  await dialog.getByText("Done. The gateway has carried it out.").waitFor();
+  await page.keyboard.press("Enter");
+  await rows.filter({ has: button("Unshelve") }).getByText("Shelved").waitFor();
+  await open("Unshelve");
+  await dialog.getByRole("button", { name: "Unshelve", exact: true }).click();
+  await dialog.getByText("Done. The gateway has carried it out.").waitFor();
+  await dialog.getByRole("button", { name: "Close" }).click();
+  await button("Unshelve").waitFor({ state: "detached" });
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("who may not operate alarms sees no commands", async () => {
+  const { page, context } = await openPage(browser);
+  await page.route("**/api/v1/session", async (route) => {
+    const answer = await route.fetch();
+    if (!answer.ok() || answer.status() === 204) return route.fulfill({ response: answer });
+    return route.fulfill({ response: answer, json: { ...(await answer.json()), permissions: [] } });
+  });
+  await page.goto(url);
+  await fillSignIn(page);
+  await openFleet(page);
+  await openFirstLiveMachine(page);
+  await page.locator('[aria-label="Alarms"] tbody tr').first().waitFor();
+  assert.equal(await page.getByRole("button", { name: /^(Shelve|Acknowledge)/ }).count(), 0);
+  await context.close();
+});
+
 test("the delivery ledger balances", async () => {
   const { page, context, errors } = await signedIn(browser);
   await openFleet(page);
@@ -179,9 +232,16 @@ for (const colorScheme of ["light", "dark"]) {
       await inspect("fleet");
       await openFirstLiveMachine(page);
       await inspect("machine");
+      await page.locator('[aria-label="Alarms"] tbody tr button').last().click();
+      await page.getByRole("dialog").waitFor();
+      await inspect("command");
+      await page.getByRole("button", { name: "Cancel" }).click();
       await openPageByName(page, "Alarms");
       await page.locator("table, p.panel").first().waitFor();
       await inspect("alarms");
+      await page.getByText("Hidden", { exact: true }).click();
+      await page.locator('[aria-label="Hidden"] table, p.panel').first().waitFor();
+      await inspect("hidden");
       await page.getByText("Journal", { exact: true }).click();
       await page.locator('[aria-label="Journal"] table, p.panel').first().waitFor();
       await inspect("journal");

@@ -88,10 +88,46 @@ const shared = ({ machine, definition, raised }) => ({
   limit: definition.limit,
 });
 
+/** What people have done: state and instant, by tenant's gateway, machine and alarm. */
+const covers = new Map();
+const coverKey = (machine, definition) => `${machine.gateway}/${machine.id}/${definition.id}`;
+const AFTER = { shelve: "SHLVD", take_out_of_service: "OOSRV", acknowledge: "ACKED" };
+
+/** Does what a person asks; gives the reason where that cannot be. */
+export function carryOut(machine, definition, { action, comment }) {
+  const key = coverKey(machine, definition);
+  const state = covers.get(key)?.state;
+  if (action === "shelve" && state === "SHLVD") return "unshelve it before you shelve it anew";
+  if (["unshelve", "return_to_service"].includes(action) && state === undefined) return "it is not hidden";
+  if (["shelve", "take_out_of_service"].includes(action) && !comment) return "a comment must say why";
+  covers.delete(key);
+  if (AFTER[action]) covers.set(key, { state: AFTER[action], at: Date.now(), machine, definition });
+  return null;
+}
+
+export const hiddenOf = (tenant) =>
+  [...covers.values()]
+    .filter(({ state, machine }) => state !== "ACKED" && tenant.machines.includes(machine))
+    .map(({ state, at, machine, definition }) => ({
+      ...shared({ machine, definition, raised: at }),
+      occurrence: 0,
+      state,
+      active: false,
+      value: null,
+      raised_at: iso(at),
+      returned_at: null,
+      decided_at: iso(at),
+    }));
+
+const stateNow = ({ machine, definition, returned }) => {
+  if (returned !== null) return "NORM";
+  return covers.get(coverKey(machine, definition))?.state ?? "UNACK";
+};
+
 export const alarmView = (each) => ({
   ...shared(each),
-  state: each.returned === null ? "UNACK" : "NORM",
-  active: each.returned === null,
+  state: stateNow(each),
+  active: ["UNACK", "ACKED"].includes(stateNow(each)),
   value: each.value,
   raised_at: iso(each.raised),
   returned_at: iso(each.returned),

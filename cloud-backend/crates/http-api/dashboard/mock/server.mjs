@@ -6,15 +6,15 @@ import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { alarmView, bookOf, gateway, latest, ledger, machineDetail, machineView, page, samples, transitionsOf } from "./api.mjs";
+import { alarmView, bookOf, carryOut, gateway, hiddenOf, latest, ledger, machineDetail, machineView, page, samples, transitionsOf } from "./api.mjs";
 import { silent, tenants } from "./plant.mjs";
 
 const dist = fileURLToPath(new URL("../dist", import.meta.url));
 const csp = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:";
 const mime = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml" };
 const users = {
-  operator: { password: "operator", view: { username: "operator", display_name: "Olivia Operator", role: "platform-operator", tenants: tenants.map(({ id, name }) => ({ id, name })) } },
-  manager: { password: "manager", view: { username: "manager", display_name: "Max Manager", role: "manager", tenants: [{ id: "aurora", name: "Aurora Gears" }] } },
+  operator: { password: "operator", view: { username: "operator", display_name: "Olivia Operator", role: "platform-operator", permissions: ["operate_alarms", "administer"], tenants: tenants.map(({ id, name }) => ({ id, name })) } },
+  manager: { password: "manager", view: { username: "manager", display_name: "Max Manager", role: "manager", permissions: ["operate_alarms"], tenants: [{ id: "aurora", name: "Aurora Gears" }] } },
 };
 const sessions = new Map();
 
@@ -38,6 +38,15 @@ async function postSession(request, response) {
   const id = randomUUID();
   sessions.set(id, user.view);
   send(response, 200, user.view, { "Set-Cookie": `mfp_session=${id}; HttpOnly; SameSite=Strict; Path=/` });
+}
+
+async function postCommand(request, response, machine, alarm) {
+  let text = "";
+  for await (const chunk of request) text += chunk;
+  const definition = machine.alarms.find((each) => each.id === alarm);
+  if (!definition) return problem(response, 404, "Not found");
+  const reason = carryOut(machine, definition, JSON.parse(text));
+  send(response, 200, { id: request.headers["idempotency-key"], state: reason === null ? "done" : "refused", reason, repeated: false });
 }
 
 function live(request, response, tenant) {
@@ -73,11 +82,13 @@ function tenantRoute(request, response, tenant, rest, params) {
   if (path === "live") return live(request, response, tenant);
   if (path === "alarms/transitions") return send(response, 200, page(newest(bookOf(tenant, now).flatMap(transitionsOf), "decided_at"), params));
   if (path === "alarms") {
+    if (params.get("state") === "hidden") return send(response, 200, page(hiddenOf(tenant), params));
     const all = bookOf(tenant, now).map(alarmView).filter((each) => params.get("state") !== "active" || each.active);
     return send(response, 200, page(newest(all, "raised_at"), params));
   }
   const machine = rest[0] === "gateways" && rest[2] === "machines" ? machineAt(1) : undefined;
   if (machine && rest.length === 4) return send(response, 200, machineDetail(tenant, machine, now));
+  if (machine && rest[6] === "commands" && request.method === "POST") return postCommand(request, response, machine, rest[5]);
   if (machine && rest[4] === "samples") return send(response, 200, samples(machine, params));
   return problem(response, 404, "Not found");
 }

@@ -1,5 +1,5 @@
 /** Mantine dressed in our tokens: its colours are taken from `styles/tokens.css`, so that there is one palette. */
-import { createTheme, type CSSVariablesResolver, type MantineColorsTuple } from "@mantine/core";
+import { Button, createTheme, type CSSVariablesResolver, type MantineColorsTuple } from "@mantine/core";
 
 const steel: MantineColorsTuple = [
   "#edf2f6",
@@ -22,6 +22,12 @@ export const theme = createTheme({
   defaultRadius: "sm",
   fontFamily: "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif",
   cursorType: "pointer",
+  components: {
+    // Mantine takes the contrast from the light scheme, where the colour is dark.
+    Button: Button.extend({
+      vars: (_, { variant }) => ({ root: variant === undefined || variant === "filled" ? { "--button-color": "var(--on-strong)" } : {} }),
+    }),
+  },
 });
 
 const shared = {

@@ -16,7 +16,7 @@ pub(crate) use event::{GatewayEvent, ResyncEvent, ValuesEvent};
 pub(crate) use ledger::Ledger;
 pub(crate) use machine::{Gateway, Link, Machine, MachineDetail};
 pub(crate) use sample::Samples;
-pub(crate) use session::{Credentials, Role, Session, Tenant, TenantName};
+pub(crate) use session::{Credentials, Permission, Role, Session, Tenant, TenantName};
 pub(crate) use value::{DataType, TagValue};
 
 use serde::Serialize;

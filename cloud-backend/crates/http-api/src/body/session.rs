@@ -13,7 +13,7 @@ pub(crate) struct Credentials {
     pub(crate) password: String,
 }
 
-/// What a user may do.
+/// What a user is.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Role {
@@ -21,6 +21,27 @@ pub(crate) enum Role {
     PlatformOperator,
     /// Sees everything of one tenant.
     Manager,
+}
+
+/// Something that not every user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Permission {
+    /// Acknowledge, shelve and reset alarms, and take them out of service.
+    OperateAlarms,
+    /// Create tenants, users and gateways.
+    Administer,
+}
+
+impl Permission {
+    /// What the role allows.
+    pub(crate) fn of(role: &tenancy::Role) -> Vec<Self> {
+        let all = [
+            (Self::OperateAlarms, tenancy::Permission::OperateAlarms),
+            (Self::Administer, tenancy::Permission::Administer),
+        ];
+        all.into_iter().filter(|(_, needed)| role.allows(*needed)).map(|(shown, _)| shown).collect()
+    }
 }
 
 /// A tenant that the user may see.
@@ -39,8 +60,10 @@ pub(crate) struct Session {
     pub(crate) username: String,
     /// The user's name for people.
     pub(crate) display_name: String,
-    /// What the user may do.
+    /// What the user is.
     pub(crate) role: Role,
+    /// What the user may do beside looking.
+    pub(crate) permissions: Vec<Permission>,
     /// The tenants that the user may see.
     pub(crate) tenants: Vec<TenantName>,
 }

@@ -22,7 +22,7 @@ const LIMIT_DEFAULT: u32 = 100;
     get, path = "/api/v1/tenants/{tenant}/alarms", tag = "alarms",
     params(
         ("tenant" = String, Path, description = "The tenant"),
-        ("state" = Option<String>, Query, description = "`active` (default) or `all`"),
+        ("state" = Option<String>, Query, description = "`active` (default), `hidden` (shelved, suppressed by design or out of service) or `all`"),
         ("limit" = Option<u32>, Query, description = "1 to 500, default 100"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")
     ),
@@ -36,8 +36,9 @@ pub(crate) async fn alarms(
     let params = Params::read(&uri, &["state", "limit", "cursor"])?;
     let filter = match params.one("state")? {
         None | Some("active") => AlarmFilter::Active,
+        Some("hidden") => AlarmFilter::Hidden,
         Some("all") => AlarmFilter::All,
-        Some(_) => return Err(Problem::invalid("state", "allowed: active, all")),
+        Some(_) => return Err(Problem::invalid("state", "allowed: active, hidden, all")),
     };
     let (limit, before) = place(&params)?;
     let rows = app.outside.fleet.alarms(&tenant, filter, limit + 1, before).await?;

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tenancy::{SessionRecord, TokenDigest, User, UserName};
 
 use crate::access::Principal;
-use crate::body::{Credentials, Role, Session, TenantName};
+use crate::body::{Credentials, Permission, Role, Session, TenantName};
 use crate::password::Match;
 use crate::problem::Problem;
 use crate::state::App;
@@ -121,6 +121,7 @@ async fn describe(app: &App, user: &User) -> Result<Session, Problem> {
             tenancy::Role::PlatformOperator => Role::PlatformOperator,
             tenancy::Role::Manager { .. } => Role::Manager,
         },
+        permissions: Permission::of(&user.role),
         tenants: visible.map(|tenant| TenantName { id: tenant.id.to_string(), name: tenant.name }).collect(),
     })
 }

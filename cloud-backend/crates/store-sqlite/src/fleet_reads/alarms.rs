@@ -59,7 +59,9 @@ pub(super) fn occurrences(
                     AND n.occurrence > o.occurrence)";
     let wanted = match filter {
         AlarmFilter::Active => format!("o.active = 1 AND ({current})"),
-        AlarmFilter::All => "TRUE".to_owned(),
+        AlarmFilter::Hidden => format!("o.state IN ('SHLVD', 'DSUPR', 'OOSRV') AND ({current})"),
+        // What was done to an alarm that was never raised is no occurrence.
+        AlarmFilter::All => "o.occurrence > 0".to_owned(),
     };
     let sql = format!(
         "SELECT {OCCURRENCE_COLUMNS}, ({current}) FROM occurrence o

@@ -21,10 +21,6 @@ pub(super) fn record(
     stored_at: Timestamp,
 ) -> Result<(), Fault> {
     insert_transition(c, key, at, transition, stored_at)?;
-    if transition.occurrence == 0 {
-        // Done to an alarm that was never raised: there is nothing to fold it into.
-        return Ok(());
-    }
     match find(c, key, transition)? {
         Some((mut known, id)) => {
             known.apply(at, transition);

@@ -10,7 +10,7 @@ use protocol::{Epoch, StreamId};
 use super::Laboratory;
 use super::fixture::*;
 
-use TransitionCause::{Raised, ReturnedToNormal};
+use TransitionCause::{Raised, ReturnedToNormal, ShelveExpired, Shelved};
 
 pub(crate) async fn a_transition_is_in_the_journal_exactly_as_it_was_decided(lab: &impl Laboratory) {
     let store = lab.open();
@@ -62,7 +62,11 @@ pub(crate) async fn everything_that_a_transition_says_comes_back(lab: &impl Labo
     let found: Vec<_> = journal.into_iter().map(|row| row.transition).collect();
     assert_eq!(found, [never_raised, shelved]);
     let all = store.alarms(&tenant(), AlarmFilter::All, 10, None).await.expect("the store works");
-    assert_eq!(all.len(), 1, "what was never raised is in the journal alone");
+    assert_eq!(all.len(), 1, "what was never raised is no occurrence");
+    let hidden = store.alarms(&tenant(), AlarmFilter::Hidden, 10, None).await.expect("the store works");
+    let hidden: Vec<_> = hidden.iter().map(|(row, _)| (row.key.alarm.as_str(), row.key.occurrence)).collect();
+    assert_eq!(hidden.len(), 2, "{hidden:?}");
+    assert!(hidden.contains(&("b", 0)), "but it is hidden: {hidden:?}");
     assert_eq!((&all[0].0.tag, &all[0].0.value, all[0].0.limit), (&None, &None, None));
 }
 
@@ -82,6 +86,28 @@ pub(crate) async fn an_occurrence_that_a_later_one_followed_is_not_active(lab: &
     send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 2, vec![transition(2, Raised, 30)])]).await;
     let occurrences: Vec<_> = active().await.iter().map(|(row, _)| row.key.occurrence).collect();
     assert_eq!(occurrences, [2]);
+}
+
+pub(crate) async fn an_alarm_that_is_hidden_is_listed_as_such_until_it_comes_out(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let moved = |occurrence, cause, to, at| AlarmTransition {
+        to,
+        flags: AlarmFlags::of_state(to),
+        ..transition(occurrence, cause, at)
+    };
+    let states = async |filter| {
+        let rows = store.alarms(&tenant(), filter, 10, None).await.expect("the store works");
+        rows.into_iter().map(|(row, _)| row.state).collect::<Vec<_>>()
+    };
+    let steps = vec![transition(1, Raised, 10), moved(1, Shelved, AlarmState::Shelved, 20)];
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, steps)]).await;
+    assert_eq!(states(AlarmFilter::Hidden).await, [AlarmState::Shelved]);
+    assert_eq!(states(AlarmFilter::Active).await, []);
+    let steps = vec![moved(1, ShelveExpired, AlarmState::Unacknowledged, 30)];
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 2, steps)]).await;
+    assert_eq!(states(AlarmFilter::Hidden).await, []);
+    assert_eq!(states(AlarmFilter::Active).await, [AlarmState::Unacknowledged]);
 }
 
 pub(crate) async fn an_alarm_is_active_until_its_return_is_stored(lab: &impl Laboratory) {

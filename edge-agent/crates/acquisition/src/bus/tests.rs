@@ -252,6 +252,26 @@ fn b2_healthy_units_keep_nine_polls_of_ten_with_one_to_five_of_fifteen_silent() 
 }
 
 #[test]
+fn b2_a_unit_that_falls_silent_costs_each_other_one_time_out_however_many_requests_it_has() {
+    let many = registers(&[0, 500, 900, 1_300, 1_700]);
+    let mut world = World::new(vec![many, vec![tag(0, RegisterFormat::U16, 100)]]);
+    let falls_silent_at = Monotonic::from_micros(5_000_000);
+    world.run(seconds(20), &mut |enquiry, now| {
+        if enquiry.unit == 0 && now >= falls_silent_at {
+            (Reply::Nothing, TIMEOUT)
+        } else {
+            (Reply::Words, ROUND_TRIP)
+        }
+    });
+    let healthy = world.log.iter().filter(|(_, enquiry, _)| enquiry.unit == 1).map(|(at, _, _)| *at);
+    let healthy: Vec<Monotonic> = healthy.collect();
+    let longest = healthy.windows(2).map(|pair| pair[1].since(pair[0])).max().expect("polled");
+    // The interval, the time-out, and the requests that were made before it fell silent.
+    let allowed = Duration::from_millis(100) + TIMEOUT + ROUND_TRIP * 5;
+    assert!(longest <= allowed, "{longest:?} is more than {allowed:?}");
+}
+
+#[test]
 fn b2_a_silent_unit_is_probed_with_one_short_request_ever_more_rarely_and_found_again() {
     let mut world = World::new(vec![registers(&[0, 1, 2]), registers(&[0])]);
     world.run(seconds(200), &mut |enquiry, _| match enquiry.unit {

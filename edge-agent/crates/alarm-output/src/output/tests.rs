@@ -15,7 +15,7 @@ fn rule() -> OutputRule {
         id: OutputId::new("horn").expect("valid"),
         filter: AlarmFilter { machines: None, alarms: None, priority: AlarmPriority::High },
         when: When::Unacknowledged,
-        safe: Level::Off,
+        safe: Safe::Driven(Level::Off),
         pacing: Pacing::default(),
         refresh: None,
         heartbeat: None,
@@ -162,7 +162,7 @@ fn an_output_that_forgets_is_refreshed() {
 
 #[test]
 fn d7_a_stop_drives_to_the_safe_level_ahead_of_the_pace_and_not_for_ever() {
-    let mut lamp = Output::new(OutputRule { safe: Level::On, ..rule() });
+    let mut lamp = Output::new(OutputRule { safe: Safe::Driven(Level::On), ..rule() });
     lamp.obey(at(0));
     lamp.handle_stop();
     assert!(!lamp.is_settled());
@@ -180,6 +180,39 @@ fn d7_a_stop_drives_to_the_safe_level_ahead_of_the_pace_and_not_for_ever() {
         attempts += 1;
     }
     assert_eq!((attempts, dead.is_settled()), (STOP_ATTEMPTS, true));
+}
+
+#[test]
+fn d7_what_was_lost_is_driven_anew_and_at_once_when_it_is_back() {
+    let mut horn = Output::new(rule());
+    horn.obey(at(0));
+    horn.handle_lost();
+    assert_eq!(
+        (horn.actual(), horn.poll_timeout()),
+        (None, Some(at(1_000))),
+        "a restart would have reset it"
+    );
+    let mut now = at(1_000);
+    for _ in 0..6 {
+        assert!(horn.level(now).is_some());
+        horn.answer(Level::Off, &failed(), now);
+        now = horn.poll_timeout().expect("to be driven");
+    }
+    assert_eq!(now, at(1_000 + 63_000));
+    horn.handle_back();
+    assert_eq!(horn.poll_timeout(), Some(at(1_000 + 31_000 + 1_000)), "a second after the last drive");
+}
+
+#[test]
+fn d7_an_output_that_is_to_be_kept_is_not_driven_at_a_stop() {
+    let mut lamp = Output::new(OutputRule { safe: Safe::Kept, ..rule() });
+    lamp.alarm(AlarmState::Unacknowledged);
+    assert_eq!(lamp.level(at(0)), Some(Level::On));
+    lamp.handle_stop();
+    assert!(!lamp.is_settled(), "what is under way is waited for");
+    lamp.answer(Level::On, &Outcome::Confirmed, at(10));
+    assert!(lamp.is_settled() && lamp.is_safe());
+    assert_eq!((lamp.poll_timeout(), lamp.desired()), (None, Level::On));
 }
 
 #[test]

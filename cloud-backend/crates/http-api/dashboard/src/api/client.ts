@@ -41,8 +41,13 @@ export function apiUrl(segments: readonly string[], query: Query = {}): string {
 }
 
 /** Sends one request and returns its JSON; a 204 returns `undefined`. */
-export async function request<T>(method: "GET" | "POST" | "DELETE", url: string, body?: unknown): Promise<T> {
-  const headers: Record<string, string> = { Accept: "application/json" };
+export async function request<T>(
+  method: "GET" | "POST" | "DELETE",
+  url: string,
+  body?: unknown,
+  more: Record<string, string> = {},
+): Promise<T> {
+  const headers: Record<string, string> = { Accept: "application/json", ...more };
   // The backend refuses a state change without this header: another site's form cannot set it.
   if (method !== "GET") headers["X-Requested-With"] = "fetch";
   if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -3,6 +3,8 @@ import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { ApiError, apiUrl, request } from "./client";
 import type {
   Alarm,
+  AlarmCommand,
+  CommandStatus,
   CursorPage,
   Gateway,
   Ledger,
@@ -69,6 +71,13 @@ export const activeAlarmsQuery = (tenant: string) =>
     refetchInterval: 15_000,
   });
 
+export const hiddenAlarmsQuery = (tenant: string) =>
+  queryOptions({
+    queryKey: [...tenantKey(tenant), "alarms", "hidden"],
+    queryFn: () => get<CursorPage<Alarm>>(["tenants", tenant, "alarms"], { state: "hidden", limit: 500 }),
+    refetchInterval: 15_000,
+  });
+
 export const journalQuery = (tenant: string) =>
   infiniteQueryOptions({
     queryKey: [...tenantKey(tenant), "alarms", "journal"],
@@ -123,3 +132,22 @@ export const signIn = (username: string, password: string) =>
   request<Session>("POST", apiUrl(["session"]), { username, password });
 
 export const signOut = () => request<void>("DELETE", apiUrl(["session"]));
+
+/** Which alarm a command is for. */
+export interface AlarmPlace {
+  tenant: string;
+  gateway: string;
+  machine: string;
+  alarm: string;
+}
+
+/** Gives a command. Under the same id it is done once, however often it is given. */
+export const giveCommand = ({ tenant, gateway, machine, alarm }: AlarmPlace, id: string, command: AlarmCommand) =>
+  request<CommandStatus>(
+    "POST",
+    apiUrl(["tenants", tenant, "gateways", gateway, "machines", machine, "alarms", alarm, "commands"]),
+    Object.fromEntries(Object.entries(command).filter(([, value]) => value !== null)),
+    { "Idempotency-Key": id },
+  );
+
+export const commandStatus = (tenant: string, id: string) => get<CommandStatus>(["tenants", tenant, "commands", id]);

@@ -5,6 +5,7 @@
 
 export type Instant = string;
 export type Role = "platform-operator" | "manager";
+export type Permission = "operate_alarms" | "administer";
 export type Priority = "low" | "medium" | "high" | "critical";
 export type MachineState = "running" | "idle" | "down" | "setup";
 export type Link = "up" | "down" | "unknown";
@@ -49,6 +50,7 @@ export interface Session {
   username: string;
   display_name: string;
   role: Role;
+  permissions: Permission[];
   tenants: { id: string; name: string }[];
 }
 
@@ -201,6 +203,32 @@ export interface Transition {
   decided_at: Instant;
   /** null only in the live stream: the copy that runs ahead; the step comes again when it is stored. */
   stored_at: Instant | null;
+}
+
+export type AlarmAction =
+  | "acknowledge"
+  | "reset"
+  | "shelve"
+  | "unshelve"
+  | "take_out_of_service"
+  | "return_to_service";
+
+/** What a person asks of an alarm. */
+export interface AlarmCommand {
+  action: AlarmAction;
+  /** The activation that was seen; null where the action is not about one. */
+  occurrence: number | null;
+  /** Only to shelve. */
+  duration_s: number | null;
+  comment: string;
+}
+
+export interface CommandStatus {
+  id: string;
+  state: "waiting" | "done" | "refused" | "expired";
+  reason: string | null;
+  /** The gateway had it before and gives the answer of then. */
+  repeated: boolean;
 }
 
 export interface LedgerGap {

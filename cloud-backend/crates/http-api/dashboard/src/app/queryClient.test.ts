@@ -4,7 +4,7 @@ import { sessionQuery } from "../api/queries";
 import { createQueryClient, worthRetrying } from "./queryClient";
 
 const error = (status: number) => new ApiError({ type: "about:blank", title: "x", status });
-const session = { username: "u", display_name: "U", role: "manager" as const, tenants: [] };
+const session = { username: "u", display_name: "U", role: "manager" as const, permissions: [], tenants: [] };
 const failWith = async (status: number) => {
   const client = createQueryClient();
   client.setQueryData(sessionQuery.queryKey, session);

@@ -38,14 +38,14 @@ export const fleetRoute = createRoute({ getParentRoute: () => tenantRoute, path:
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
 
 export interface AlarmsSearch {
-  view?: "journal" | undefined;
+  view?: "hidden" | "journal" | undefined;
 }
 
 export const alarmsRoute = createRoute({
   getParentRoute: () => tenantRoute,
   path: "/alarms",
   component: AlarmsPage,
-  validateSearch: (search): AlarmsSearch => (search["view"] === "journal" ? { view: "journal" } : {}),
+  validateSearch: ({ view }): AlarmsSearch => (view === "journal" || view === "hidden" ? { view } : {}),
 });
 
 export const dataRoute = createRoute({ getParentRoute: () => tenantRoute, path: "/data", component: DataPage });

@@ -4,6 +4,7 @@ import type { Alarm } from "../api/types";
 import { alarmKey, compareNewestFirst } from "../lib/alarms";
 import { formatLimit, formatValue } from "../lib/format";
 import { t } from "../text";
+import { AlarmButton, useMay } from "./AlarmCommands";
 import { DataTable, type TableColumn } from "./DataTable";
 import { Loadable } from "./Loadable";
 import { MachineLink } from "./MachineLink";
@@ -24,8 +25,11 @@ const columns: TableColumn<Alarm>[] = [
   { id: "state", header: text.state, cell: (row) => t.alarmState[row.state] },
 ];
 
+const command: TableColumn<Alarm> = { id: "command", header: text.command, cell: (row) => <AlarmButton target={row} /> };
+
 export function ActiveAlarms({ tenant }: { tenant: string }) {
   const query = useQuery(activeAlarmsQuery(tenant));
+  const shown = useMay("operate_alarms") ? [...columns, command] : columns;
   return (
     <Loadable query={query}>
       {({ items, next_cursor }) =>
@@ -33,7 +37,7 @@ export function ActiveAlarms({ tenant }: { tenant: string }) {
           <p className="panel dim">{t.alarms.noneActive}</p>
         ) : (
           <>
-            <DataTable label={t.alarms.active} columns={columns} rows={[...items].sort(compareNewestFirst)} rowKey={alarmKey} />
+            <DataTable label={t.alarms.active} columns={shown} rows={[...items].sort(compareNewestFirst)} rowKey={alarmKey} />
             {next_cursor !== null && <p className="dim">{t.alarms.truncated(items.length)}</p>}
           </>
         )

@@ -2,6 +2,7 @@
 import { Link } from "@tanstack/react-router";
 import { memo } from "react";
 import type { Alarm, Headline, Machine } from "../api/types";
+import { isGateway } from "../lib/fleet";
 import { NONE, formatDuration, formatNamed, isGood, parseInstant, unitLabel } from "../lib/format";
 import { currentLink, machineFreshness } from "../lib/freshness";
 import { useNow } from "../lib/useNow";
@@ -36,7 +37,7 @@ export const FleetTile = memo(function FleetTile({ tenant, machine, alarm }: Fle
       data-machine={machine.id}
     >
       <h3>{machine.name}</h3>
-      <StateLine machine={machine} heard={heard} now={now} />
+      {!isGateway(machine) && <StateLine machine={machine} heard={heard} now={now} />}
       <AlarmLine machine={machine} alarm={alarm} />
       <dl className={css["values"]}>
         {machine.headline.slice(0, 4).map((headline) => (

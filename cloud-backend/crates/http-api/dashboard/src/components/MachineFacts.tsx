@@ -1,4 +1,5 @@
 import type { MachineDetail } from "../api/types";
+import { isGateway } from "../lib/fleet";
 import { formatDuration, parseInstant } from "../lib/format";
 import { currentLink, machineFreshness } from "../lib/freshness";
 import { useNow } from "../lib/useNow";
@@ -17,11 +18,13 @@ export function MachineFacts({ machine }: { machine: MachineDetail }) {
   const isLive = fresh.kind === "live" && link !== "down";
   return (
     <ul className={css["facts"]}>
-      <li>
-        <StateMark state={isLive ? machine.state : null} />
-        {isLive && machine.state && since !== null && <span className="dim">{t.stateFor(formatDuration(now - since))}</span>}
-        {!isLive && machine.state && <span className="dim">{t.stateWas(t.state[machine.state])}</span>}
-      </li>
+      {!isGateway(machine) && (
+        <li>
+          <StateMark state={isLive ? machine.state : null} />
+          {isLive && machine.state && since !== null && <span className="dim">{t.stateFor(formatDuration(now - since))}</span>}
+          {!isLive && machine.state && <span className="dim">{t.stateWas(t.state[machine.state])}</span>}
+        </li>
+      )}
       <li>
         <FreshnessMark of={fresh} />
       </li>

@@ -17,6 +17,10 @@ const machine = (id: string, state: Machine["state"], gateway = "g"): Machine =>
   headline: [],
 });
 
+test("a gateway is no machine of the plant", () => {
+  expect(countFleet([machine("press-1", "running"), machine("gateway", null)], () => true)).toMatchObject({ total: 1, unknown: 0 });
+});
+
 test("a silent machine is not counted as running", () => {
   const counts = countFleet([machine("a", "running"), machine("b", "running"), machine("c", null)], ({ id }) => id !== "b");
   expect(counts).toEqual({ total: 3, byState: { running: 1, idle: 0, setup: 0, down: 0 }, unknown: 1, noData: 1 });

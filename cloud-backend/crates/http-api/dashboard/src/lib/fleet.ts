@@ -8,8 +8,12 @@ export interface FleetCounts {
   noData: number;
 }
 
-/** Counts machines; one that is not heard counts as silent, not as what it last said. */
-export function countFleet(machines: readonly Machine[], heard: (machine: Machine) => boolean): FleetCounts {
+/** Whether this is a gateway's entry of itself, which is no machine of the plant. */
+export const isGateway = (machine: Machine): boolean => machine.id === "gateway";
+
+/** Counts machines; one that is not heard counts as silent, not as what it last said. Gateways are none. */
+export function countFleet(all: readonly Machine[], heard: (machine: Machine) => boolean): FleetCounts {
+  const machines = all.filter((machine) => !isGateway(machine));
   const counts: FleetCounts = {
     total: machines.length,
     byState: { running: 0, idle: 0, setup: 0, down: 0 },

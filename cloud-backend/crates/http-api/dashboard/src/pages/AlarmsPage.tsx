@@ -1,7 +1,9 @@
 import { SegmentedControl } from "@mantine/core";
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { ActiveAlarms } from "../components/ActiveAlarms";
+import { AlarmCommands } from "../components/AlarmCommands";
 import { AlarmJournal } from "../components/AlarmJournal";
+import { HiddenAlarms } from "../components/HiddenAlarms";
 import { PageHeading } from "../components/PageHeading";
 import { t } from "../text";
 
@@ -15,7 +17,7 @@ export function AlarmsPage() {
     void navigate({
       to: "/$tenant/alarms",
       params: { tenant },
-      search: value === "journal" ? { view: "journal" } : {},
+      search: value === "journal" || value === "hidden" ? { view: value } : {},
       replace: true,
     });
   return (
@@ -27,11 +29,19 @@ export function AlarmsPage() {
           onChange={choose}
           data={[
             { value: "active", label: t.alarms.active },
+            { value: "hidden", label: t.alarms.hidden },
             { value: "journal", label: t.alarms.journal },
           ]}
         />
       </PageHeading>
-      {view === "journal" ? <AlarmJournal tenant={tenant} /> : <ActiveAlarms tenant={tenant} />}
+      <AlarmCommands tenant={tenant}>
+        <View view={view} tenant={tenant} />
+      </AlarmCommands>
     </>
   );
+}
+
+function View({ view, tenant }: { view: "hidden" | "journal" | undefined; tenant: string }) {
+  if (view === "journal") return <AlarmJournal tenant={tenant} />;
+  return view === "hidden" ? <HiddenAlarms tenant={tenant} /> : <ActiveAlarms tenant={tenant} />;
 }

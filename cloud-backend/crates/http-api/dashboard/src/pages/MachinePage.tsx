@@ -1,7 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { activeAlarmsQuery, machineQuery } from "../api/queries";
-import type { MachineDetail } from "../api/types";
+import { activeAlarmsQuery, hiddenAlarmsQuery, machineQuery } from "../api/queries";
+import type { Alarm, MachineDetail } from "../api/types";
+import { AlarmCommands } from "../components/AlarmCommands";
 import { Loadable } from "../components/Loadable";
 import { MachineAlarms } from "../components/MachineAlarms";
 import { MachineFacts } from "../components/MachineFacts";
@@ -33,7 +34,9 @@ function Machine({ tenant, machine }: { tenant: string; machine: MachineDetail }
   const search = route.useSearch();
   const navigate = useNavigate();
   const alarms = useQuery(activeAlarmsQuery(tenant)).data?.items ?? [];
-  const active = alarms.filter((each) => each.gateway === machine.gateway && each.machine === machine.id);
+  const covered = useQuery(hiddenAlarmsQuery(tenant)).data?.items ?? [];
+  const ours = (each: Alarm) => each.gateway === machine.gateway && each.machine === machine.id;
+  const active = alarms.filter(ours);
   // The choice lives in the address, so that a view can be bookmarked and sent.
   const choose = (change: { tags?: string[]; range?: string }) =>
     void navigate({
@@ -56,7 +59,9 @@ function Machine({ tenant, machine }: { tenant: string; machine: MachineDetail }
       />
       <section aria-labelledby="alarms-heading">
         <h2 id="alarms-heading">{t.machine.alarms}</h2>
-        <MachineAlarms machine={machine} active={active} />
+        <AlarmCommands tenant={tenant}>
+          <MachineAlarms machine={machine} active={active} hidden={covered.filter(ours)} />
+        </AlarmCommands>
       </section>
       <section aria-labelledby="tags-heading">
         <h2 id="tags-heading">{t.machine.tags}</h2>

@@ -1,5 +1,5 @@
 /** English. Functions take what varies, so that a language may order and inflect as it needs. */
-import type { AlarmKind, AlarmState, MachineState, Priority, Role, StreamId, TransitionCause } from "../api/types";
+import type { AlarmAction, AlarmKind, AlarmState, MachineState, Priority, Role, StreamId, TransitionCause } from "../api/types";
 
 const count = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
 
@@ -43,9 +43,25 @@ const cause: Record<TransitionCause, string> = {
   taken_out_of_service: "Taken out of service",
   returned_to_service: "Returned to service",
 };
+const action: Record<AlarmAction, string> = {
+  acknowledge: "Acknowledge",
+  reset: "Reset",
+  shelve: "Shelve",
+  unshelve: "Unshelve",
+  take_out_of_service: "Take out of service",
+  return_to_service: "Return to service",
+};
+const meaning: Record<AlarmAction, string> = {
+  acknowledge: "I have seen it",
+  reset: "Let go of it, the process is normal again",
+  shelve: "Hide it for a time",
+  unshelve: "Show it again",
+  take_out_of_service: "Hide it until it is returned to service",
+  return_to_service: "It works again, show it",
+};
 const stream: Record<StreamId, string> = { alarm: "Alarm", telemetry: "Telemetry", diagnostic: "Diagnostic" };
 const role: Record<Role, string> = { "platform-operator": "Platform operator", manager: "Manager" };
-const protocol: Record<string, string> = { "modbus-tcp": "Modbus TCP", "modbus-rtu": "Modbus RTU", opcua: "OPC UA" };
+const protocol: Record<string, string> = { "modbus-tcp": "Modbus TCP", "modbus-rtu": "Modbus RTU", opcua: "OPC UA", internal: "Gateway itself" };
 
 export const en = {
   locale: "en-GB",
@@ -167,6 +183,8 @@ export const en = {
     heading: "Alarms",
     view: "View",
     active: "Active",
+    hidden: "Hidden",
+    noneHidden: "No alarm is shelved, suppressed or out of service.",
     journal: "Journal",
     noneActive: "No alarm is active.",
     noneJournal: "No alarm has been raised yet.",
@@ -182,12 +200,37 @@ export const en = {
       returned: "Returned",
       age: "Age",
       state: "State",
+      since: "Hidden since",
+      command: "Command",
       change: "Change",
       who: "By",
       decided: "Decided at",
       latency: "Stored after",
     },
     latencyHelp: "From the decision on the gateway to the commit in the backend.",
+  },
+  command: {
+    action,
+    meaning,
+    about: (machine: string, stateWord: string) => `${machine}: ${stateWord.toLowerCase()}`,
+    what: "What to do",
+    duration: "For how long",
+    comment: "Comment (may be empty)",
+    reason: "Why",
+    cancel: "Cancel",
+    close: "Close",
+    repeat: "Try again",
+    waiting: "Waiting for the gateway",
+    outcome: {
+      done: "Done. The gateway has carried it out.",
+      expired: "It came too late to the gateway. Nothing has changed.",
+      offline: "The gateway is not connected. Nothing has changed.",
+      busy: "Too much waits for the gateway. Nothing has changed.",
+      forbidden: "Your user may not do this. Nothing has changed.",
+      unknown: "There is no answer yet. Trying again does it at most once.",
+    },
+    refused: (reason: string) => `The gateway refused it: ${reason}. Nothing has changed.`,
+    failed: (reason: string) => `It was not given to the gateway: ${reason}.`,
   },
   data: {
     heading: "Data",
