@@ -27,6 +27,7 @@ use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
 use crate::alarms::{MachineAlarms, Outlets, keep};
 use crate::board::{Board, MachineBoard};
+use crate::buffer_key;
 use crate::cli::RunArguments;
 use crate::commands::CommandDesk;
 use crate::lane::{FastLane, UrgentTraffic};
@@ -104,6 +105,7 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         board,
         heartbeat: Arc::clone(&heartbeat),
         recorder: recorder.counters(),
+        buffer: Arc::new(tokio::sync::Mutex::new(recorder.client())),
         uplink,
         lane,
         latency,
@@ -180,6 +182,8 @@ fn open_store(config: &AgentConfig, clock: Clock) -> Result<EdgeStore> {
         commit_samples: buffer.commit_samples,
         bytes_max: buffer.bytes_max,
         replay_window: buffer.replay_window,
+        message_bytes_max: buffer.message_bytes_max,
+        key: buffer_key::load(buffer.key_file.as_deref())?,
         ..Settings::new(&buffer.path)
     };
     let opened = EdgeStore::open(settings, clock.wall())?;
@@ -407,6 +411,7 @@ fn uplink_settings(config: &AgentConfig, to: &UplinkConfig) -> UplinkSettings {
         certificate_file: to.certificate_file.clone(),
         key_file: to.key_file.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        telemetry_bytes_per_second: to.telemetry_bytes_per_second,
         drain_max: DRAIN_MAX,
     }
 }

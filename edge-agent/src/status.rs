@@ -6,6 +6,7 @@
 //! | `/status` | state and counts since start, JSON |
 //! | `/machines`, `/machines/{id}` | machines with the newest value of each tag and alarms, JSON |
 //! | `/machines/{id}/alarms/{alarm}` | a form for commands to the alarm (`status.alarm_commands`) |
+//! | `/buffer`, `/buffer/gaps` | what the buffer holds, and what it records as lost, JSON |
 //! | `/livez` | the process answers |
 //! | `/readyz` | drivers run and the buffer commits; else 503 and the reason |
 
@@ -18,13 +19,14 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use edge_store::{BufferHealth, RecorderCounters};
+use edge_store::{BufferHealth, RecorderCounters, StoreClient, StoreError, Usage};
 use plant_model::Monotonic;
 use serde::Serialize;
 use service_kit::Clock;
 use uplink_mqtt::UplinkCounters;
 
 use crate::board::{Board, MachineBoard};
+use crate::buffer_view::{self, BufferView, LossesView};
 use crate::bus_load::{BusLoad, BusMeter};
 use crate::commands::CommandDesk;
 use crate::lane::FastLane;
@@ -49,6 +51,8 @@ pub(crate) struct Observed {
     /// When the drivers' scheduler ran last, in microseconds of the monotonic clock.
     pub heartbeat: Arc<AtomicU64>,
     pub recorder: Arc<RecorderCounters>,
+    /// One look at the buffer at a time: it takes the writer a moment for every few thousand batches.
+    pub buffer: Arc<tokio::sync::Mutex<StoreClient>>,
     pub uplink: Arc<UplinkCounters>,
     pub lane: Arc<FastLane>,
     pub latency: Arc<AlarmLatency>,
@@ -77,6 +81,8 @@ pub(crate) fn router(observed: Observed) -> Router {
         .route("/status", get(status))
         .route("/machines", get(machines))
         .route("/machines/{id}", get(one_machine))
+        .route("/buffer", get(buffer))
+        .route("/buffer/gaps", get(buffer_gaps))
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .with_state(Arc::new(Served { observed, meter: BusMeter::default() }))
@@ -208,6 +214,29 @@ async fn status(State(served): State<Arc<Served>>) -> Json<Status> {
 async fn index(State(served): State<Arc<Served>>) -> operate::Page {
     let operable = served.observed.alarm_commands;
     page::guarded(page::render(&served.status(), &served.views(), operable))
+}
+
+/// Why the buffer cannot be looked at.
+fn unreadable(error: StoreError) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))
+}
+
+async fn buffer(State(served): State<Arc<Served>>) -> Result<Json<BufferView>, (StatusCode, String)> {
+    let observed = &served.observed;
+    let client = observed.buffer.lock().await;
+    let (counters, load) = (&observed.recorder, |n: &AtomicU64| n.load(Ordering::Relaxed));
+    let usage = Usage {
+        held_bytes: load(&counters.held_bytes),
+        disk_bytes: load(&counters.disk_bytes),
+        bytes_max: load(&counters.bytes_max),
+    };
+    let (health, now) = (counters.health().name(), observed.clock.wall());
+    buffer_view::survey(&client, &observed.epoch, health, usage, now).await.map(Json).map_err(unreadable)
+}
+
+async fn buffer_gaps(State(served): State<Arc<Served>>) -> Result<Json<LossesView>, (StatusCode, String)> {
+    let client = served.observed.buffer.lock().await;
+    buffer_view::losses(&client).await.map(Json).map_err(unreadable)
 }
 
 async fn machines(State(served): State<Arc<Served>>) -> Json<Vec<MachineView>> {
@@ -380,6 +409,17 @@ pub(crate) mod tests {
     use crate::board::tests::{board, sample};
     use crate::tools::local;
 
+    /// A buffer whose agent has stopped.
+    fn stopped_buffer() -> StoreClient {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings =
+            edge_store::Settings { bytes_max: 0, ..edge_store::Settings::new(folder.path().join("b")) };
+        let now = plant_model::Timestamp::from_micros(1);
+        let store = edge_store::EdgeStore::open(settings, now).expect("opens").store;
+        let recorder = edge_store::Recorder::start(store, move || now, Box::new(|_, _| {}));
+        recorder.expect("starts").client()
+    }
+
     pub(crate) fn observed() -> Observed {
         let clock = Clock::start();
         Observed {
@@ -390,6 +430,7 @@ pub(crate) mod tests {
             board: board(),
             heartbeat: Arc::new(AtomicU64::new(clock.now().micros())),
             recorder: Arc::default(),
+            buffer: Arc::new(tokio::sync::Mutex::new(stopped_buffer())),
             uplink: Arc::default(),
             lane: Arc::default(),
             latency: Arc::default(),

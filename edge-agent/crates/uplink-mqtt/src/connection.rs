@@ -282,7 +282,9 @@ impl<'a> Connection<'a> {
         backoff: &mut Backoff,
     ) -> Result<End, UplinkError> {
         let held = outbox.held();
-        let settings = Settings { window: WINDOW, stall: STALL, ..Settings::default() };
+        let telemetry_bytes_per_second = self.settings.telemetry_bytes_per_second;
+        let settings =
+            Settings { window: WINDOW, stall: STALL, telemetry_bytes_per_second, ..Settings::default() };
         let mut delivery = Delivery::new(settings, outbox.epoch(), held);
         for channel in [Channel::Ack, Channel::Command] {
             client.subscribe(self.topic(channel), QoS::AtLeastOnce).await.map_err(Box::new)?;

@@ -16,6 +16,7 @@ mod counters;
 mod tls;
 mod urgent;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct UplinkSettings {
     pub key_file: PathBuf,
     /// Version of the agent, told in hello.
     pub agent_version: String,
+    /// How many bytes of telemetry are sent a second at most; `None` for no limit.
+    pub telemetry_bytes_per_second: Option<NonZeroU64>,
     /// How long a stop may take to deliver what is committed.
     pub drain_max: Duration,
 }
