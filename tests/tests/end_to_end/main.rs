@@ -2,9 +2,13 @@
 
 mod alarm_commands;
 mod bad_input;
+mod broker_faults;
+mod chaos;
 mod demo;
 mod faults;
 mod ingest;
+mod outages;
+mod scene;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
