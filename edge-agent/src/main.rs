@@ -16,6 +16,7 @@ mod outputs;
 mod page;
 mod sink;
 mod status;
+mod time;
 mod tools;
 mod view;
 

@@ -20,7 +20,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use edge_store::{BufferHealth, RecorderCounters, StoreClient, StoreError, Usage};
-use plant_model::Monotonic;
+use plant_model::{Monotonic, TimeChange, TimeSource};
 use serde::Serialize;
 use service_kit::Clock;
 use uplink_mqtt::UplinkCounters;
@@ -31,6 +31,7 @@ use crate::bus_load::{BusLoad, BusMeter};
 use crate::commands::CommandDesk;
 use crate::lane::FastLane;
 use crate::latency::{AlarmLatency, LatencyRow};
+use crate::time::TimeDesk;
 use crate::view::MachineView;
 use crate::{operate, page};
 
@@ -47,6 +48,7 @@ pub(crate) struct Observed {
     pub gateway: String,
     pub epoch: String,
     pub clock: Clock,
+    pub time: Arc<TimeDesk>,
     pub board: Board,
     /// When the drivers' scheduler ran last, in microseconds of the monotonic clock.
     pub heartbeat: Arc<AtomicU64>,
@@ -96,12 +98,32 @@ pub(crate) struct Status {
     pub gateway: String,
     pub epoch: String,
     pub uptime_s: u64,
+    pub clock: Time,
     pub samples: Samples,
     pub buffer: Buffer,
     pub uplink: Uplink,
     pub alarms: Alarms,
     pub buses: Vec<Bus>,
     pub machines: Vec<Machine>,
+}
+
+/// What the agent knows of the time.
+#[derive(Serialize)]
+pub(crate) struct Time {
+    /// Whether it is known. Until it is samples are kept, and not sent.
+    pub known: bool,
+    /// Whose clock it goes by: `system`, `backend`, or `none`.
+    pub source: &'static str,
+    /// Milliseconds since 1970; while the time is not known since the boot.
+    pub now_ms: i64,
+    /// How often the clock was set since the start.
+    pub steps: u64,
+    /// By how much it was moved the last time, in milliseconds.
+    pub last_step_ms: Option<i64>,
+    /// By how many milliseconds the backend's clock was ahead when it told the time.
+    pub backend_ahead_ms: Option<i64>,
+    /// Batches that wait for the time.
+    pub batches_waiting: u64,
 }
 
 /// How alarms fare on their way, since the start of this process.
@@ -264,7 +286,10 @@ impl Served {
     fn view(&self, machine: &MachineBoard) -> MachineView {
         let clock = self.observed.clock;
         let look = |bus: &String| self.meter.look(bus, machine.counters.busy_us.get(), clock.now());
-        MachineView { bus_load: machine.bus.as_ref().map(look), ..MachineView::of(machine, clock.wall()) }
+        MachineView {
+            bus_load: machine.bus.as_ref().map(look),
+            ..MachineView::of(machine, clock.wall(), clock.booted_at())
+        }
     }
 }
 
@@ -317,6 +342,7 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
         gateway: observed.gateway.clone(),
         epoch: observed.epoch.clone(),
         uptime_s: observed.clock.now().micros() / 1_000_000,
+        clock: time(observed),
         samples: Samples {
             scheduled: machines.iter().map(|m| m.scheduled_samples).sum(),
             acquired: machines.iter().map(|m| m.acquired_samples).sum(),
@@ -357,6 +383,20 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
         },
         buses: buses(observed, &BusMeter::default()),
         machines,
+    }
+}
+
+fn time(observed: &Observed) -> Time {
+    let view = observed.time.view();
+    let step = |change: TimeChange| change.to.millis() - change.from.millis();
+    Time {
+        known: view.source != TimeSource::None,
+        source: view.source.name(),
+        now_ms: view.now.millis(),
+        steps: view.steps.count,
+        last_step_ms: view.steps.last.filter(|change| !change.from.is_unplaced()).map(step),
+        backend_ahead_ms: view.backend_ahead_us.map(|us| us / 1000),
+        batches_waiting: observed.recorder.batches_unplaced.load(Ordering::Relaxed),
     }
 }
 
@@ -427,6 +467,7 @@ pub(crate) mod tests {
             gateway: "gw-1".to_owned(),
             epoch: "1".to_owned(),
             clock,
+            time: Arc::new(TimeDesk::of_the_system(clock)),
             board: board(),
             heartbeat: Arc::new(AtomicU64::new(clock.now().micros())),
             recorder: Arc::default(),
