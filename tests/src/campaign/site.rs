@@ -34,7 +34,7 @@ const REORDER: &str = "up publish chance=0.3 hold=2\ndown publish topic=/ack cha
                        up publish chance=0.3 delay=0..800";
 const CORRUPT: &str = "up publish topic=up/telemetry chance=0.3 corrupt";
 const CUT: &str = "any publish chance=0.2 cut=before\ndown puback chance=0.2 cut=after";
-const LIMITS: &str = "down connack receive_maximum=2\ndown connack maximum_packet_size=1200";
+const LIMITS: &str = "down connack receive_maximum=2\ndown connack maximum_packet_size=6000";
 
 pub(super) struct Site {
     pub(super) plant: Plant,
