@@ -8,6 +8,7 @@ pub mod books;
 pub mod broker;
 pub mod campaign;
 pub mod factory;
+pub mod fake_clock;
 pub mod injection;
 pub mod link;
 pub mod load;

@@ -4,6 +4,7 @@ mod alarm_commands;
 mod bad_input;
 mod broker_faults;
 mod chaos;
+mod clock;
 mod demo;
 mod faults;
 mod ingest;
