@@ -42,13 +42,13 @@ pub(super) enum Cell<'a> {
 
 /// A table on its way into a file.
 pub(super) enum TableFile {
-    Csv(CsvFile),
+    Csv(Box<CsvFile>),
     Parquet(Box<ParquetFile>),
 }
 
 impl TableFile {
     pub(super) fn csv(file: File, columns: &'static [Column]) -> Result<Self> {
-        CsvFile::new(file, columns).map(Self::Csv)
+        CsvFile::new(file, columns).map(Box::new).map(Self::Csv)
     }
 
     pub(super) fn parquet(file: File, columns: &'static [Column]) -> Result<Self> {
