@@ -38,6 +38,8 @@ pub(crate) struct Health {
     pub(crate) overflows: Counter,
     /// Hello, catalogue and live messages that could not be read.
     pub(crate) unreadable: Counter,
+    /// Stored batches with times so far ahead that they do not count as the newest: the clock of a gateway is wrong.
+    pub(crate) from_the_future: Counter,
     /// Ranges that gateways were asked for again.
     pub(crate) resends: Counter,
     /// Acknowledgements that found their gateway gone. The next hello is answered with the same.

@@ -69,6 +69,11 @@ impl Operator {
                 &health.resends,
             ),
             (
+                "cloud_backend_ingest_future_total",
+                "Stored batches of gateways whose clock is ahead.",
+                &health.from_the_future,
+            ),
+            (
                 "cloud_backend_ingest_acks_unsent_total",
                 "Acknowledgements that found no gateway.",
                 &health.acks_unsent,

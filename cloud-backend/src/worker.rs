@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleet::FUTURE_MAX;
 use http_api::{Commands, LiveFeed};
 use ingestion::{
     Applied, Arrival, Contents, Fate, IngestStore, Judged, PortFuture, StoreError, Verdict, WriteSet,
@@ -12,7 +13,7 @@ use ingestion::{
 use mqtt_endpoint::{Endpoint, GatewayIdentity, Receipt, Rejection};
 use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::{Catalogue, Channel, CumulativeAck, Hello, StreamId};
-use service_kit::Backoff;
+use service_kit::{Backoff, Clock};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -136,6 +137,7 @@ impl Worker {
             entry.close(*fate);
             match fate {
                 Fate::Stored => {
+                    self.note_future(judged);
                     self.show_transitions(judged, &applied);
                     receipt.accept();
                 }
@@ -259,9 +261,18 @@ impl Worker {
         receipt.reject(Rejection::PayloadFormatInvalid);
     }
 
+    fn note_future(&self, judged: &Judged) {
+        let until = judged.received_at.plus(FUTURE_MAX);
+        if judged.verdict.header().is_some_and(|header| header.last_at > until) {
+            self.shared.health.from_the_future.add(1);
+            debug!(tenant.id = %self.tenant, gateway.id = %judged.gateway, "a batch of a gateway whose clock is ahead");
+        }
+    }
+
     fn acknowledge(&self, gateway: &GatewayId, ack: &CumulativeAck) {
         let identity = GatewayIdentity { tenant: self.tenant.clone(), gateway: gateway.clone() };
-        if let Err(error) = self.shared.endpoint.publish(&identity, Channel::Ack, Bytes::from(ack.encode())) {
+        let ack = Bytes::from(ack.encode_at(Clock::system()));
+        if let Err(error) = self.shared.endpoint.publish(&identity, Channel::Ack, ack) {
             self.shared.health.acks_unsent.add(1);
             debug!(tenant.id = %self.tenant, gateway.id = %gateway, %error, "an acknowledgement is not sent");
         }

@@ -16,7 +16,7 @@ use alarm_output_driver::OutputFeed;
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
 use edge_store::{EdgeStore, OnAlarms, Opened, Recorder, Settings, StoreClient, StoredAlarm, StoredCommand};
-use plant_model::MachineId;
+use plant_model::{MachineId, Timestamp};
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
 use sd_notify::NotifyState;
 use service_kit::Clock;
@@ -27,6 +27,7 @@ use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
 use crate::alarms::{MachineAlarms, Outlets, keep};
 use crate::board::{Board, MachineBoard};
+use crate::buffer_key;
 use crate::certificate;
 use crate::cli::RunArguments;
 use crate::commands::CommandDesk;
@@ -38,6 +39,7 @@ use crate::outputs::{self, Outputs, OwnConnection, WriteQueues};
 use crate::promise::{Promise, Punctuality};
 use crate::sink::Sink;
 use crate::status::{self, Observed};
+use crate::time::{TimeDesk, first_look, keep_time, this_boot};
 use crate::tools::physics::{self, Severity};
 
 /// How long the drivers may take to finish what they have begun.
@@ -51,7 +53,7 @@ const SENSE_LAG_MAX: Duration = Duration::from_secs(5);
 
 /// Runs the agent until it is asked to stop.
 pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
-    let clock = Clock::start();
+    let clock = Clock::start_kept();
     let config = edge_config::load(&arguments.config)?;
     let sense = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -69,7 +71,15 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
 }
 
 async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: Option<&Path>) -> Result<()> {
+    first_look(clock, Timestamp::default());
     let mut store = open_store(config, clock)?;
+    let time_floor = store.time_floor();
+    let keeper = first_look(clock, time_floor);
+    match keeper.booted_at() {
+        Some(booted_at) => store.know_time(booted_at)?,
+        None => tracing::warn!(clock = %Clock::system(), not_before = %time_floor,
+            "the clock cannot be right: until it is set or the backend tells the time, samples are kept and not sent"),
+    }
     let epoch = store.epoch();
     let numbers = number_series(&mut store, &config.machines, clock)?;
     let snapshots = snapshots(store.alarms()?, store.commands()?);
@@ -90,17 +100,19 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         punctuality: &punctuality,
         clock,
     };
+    let time = Arc::new(TimeDesk::new(keeper, clock, recorder.inbox(), recorder.client()));
     let stops = Stops::default();
     let Spawned { drivers, outputs, desk } = floor.spawn(snapshots, outputs, &stops)?;
     let heartbeat = spawn_heartbeat(sense, clock);
+    sense.spawn(keep_time(Arc::clone(&time), stops.drivers.clone()));
 
     let uplink = Arc::new(UplinkCounters::default());
     let shipping = config.uplink.as_ref().map(|to| {
         let (lane, desk, latency) = (Arc::clone(&lane), Arc::clone(&desk), Arc::clone(&latency));
-        let traffic = UrgentTraffic { lane, desk, latency, clock };
+        let traffic = UrgentTraffic { lane, desk, latency, time: Arc::clone(&time), clock };
         let catalogue = catalogue(epoch, &config.machines, &numbers).encode();
         let cargo = cargo(epoch, catalogue, recorder.client(), &board, traffic);
-        let settings = uplink_settings(config, to);
+        let settings = UplinkSettings { time_floor, ..uplink_settings(config, to) };
         tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stops.uplink.clone()))
     });
     let stop_renewal = stops.uplink.clone();
@@ -110,9 +122,11 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         gateway: config.gateway.to_string(),
         epoch: epoch.to_string(),
         clock,
+        time,
         board,
         heartbeat: Arc::clone(&heartbeat),
         recorder: recorder.counters(),
+        buffer: Arc::new(tokio::sync::Mutex::new(recorder.client())),
         uplink,
         certificate: certificate.unwrap_or_default(),
         lane,
@@ -192,6 +206,9 @@ fn open_store(config: &AgentConfig, clock: Clock) -> Result<EdgeStore> {
         commit_samples: buffer.commit_samples,
         bytes_max: buffer.bytes_max,
         replay_window: buffer.replay_window,
+        message_bytes_max: buffer.message_bytes_max,
+        key: buffer_key::load(buffer.key_file.as_deref())?,
+        boot: Some(this_boot()),
         ..Settings::new(&buffer.path)
     };
     let opened = EdgeStore::open(settings, clock.wall())?;
@@ -456,6 +473,8 @@ fn uplink_settings(config: &AgentConfig, to: &UplinkConfig) -> UplinkSettings {
         certificate_file: to.certificate_file.clone(),
         key_file: to.key_file.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        telemetry_bytes_per_second: to.telemetry_bytes_per_second,
+        time_floor: Timestamp::default(),
         drain_max: DRAIN_MAX,
     }
 }

@@ -6,8 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use edge_store::Decided;
+use plant_model::Timestamp;
 use protocol::limits::LIVE_TRANSITIONS_MAX;
 use protocol::{Command, CommandResult, Live};
 use service_kit::Clock;
@@ -16,6 +18,7 @@ use uplink_mqtt::{Urgent, UrgentFuture, UrgentMessage};
 
 use crate::commands::CommandDesk;
 use crate::latency::{AlarmLatency, Stage, mark};
+use crate::time::TimeDesk;
 
 /// Transitions that wait: four messages, a second of a flood.
 const TRANSITIONS_MAX: usize = 4 * LIVE_TRANSITIONS_MAX;
@@ -101,7 +104,16 @@ pub(crate) struct UrgentTraffic {
     pub lane: Arc<FastLane>,
     pub desk: Arc<CommandDesk>,
     pub latency: Arc<AlarmLatency>,
+    pub time: Arc<TimeDesk>,
     pub clock: Clock,
+}
+
+/// The message with times of the calendar throughout, where they are known.
+pub(crate) fn placed(mut live: Live, clock: Clock) -> Live {
+    if let Some(booted_at) = clock.booted_at() {
+        live.place(booted_at);
+    }
+    live
 }
 
 impl Urgent for UrgentTraffic {
@@ -112,10 +124,14 @@ impl Urgent for UrgentTraffic {
     }
 
     fn next(&self) -> Option<UrgentMessage> {
-        if let Some(decided) = self.lane.next_transitions() {
+        let at = self.clock.wall();
+        // Without the time they wait for the moment until the backend has told it.
+        if !at.is_unplaced()
+            && let Some(decided) = self.lane.next_transitions()
+        {
             let transitions = decided.into_iter().map(|d| d.transition).collect();
-            let live = Live { at: self.clock.wall(), latest: Vec::new(), links: Vec::new(), transitions };
-            return Some(UrgentMessage::Transitions(live.encode()));
+            let live = Live { at, latest: Vec::new(), links: Vec::new(), transitions };
+            return Some(UrgentMessage::Transitions(placed(live, self.clock).encode()));
         }
         self.lane.next_result().map(|result| UrgentMessage::Result(result.encode()))
     }
@@ -129,6 +145,11 @@ impl Urgent for UrgentTraffic {
 
     fn changed(&self) -> UrgentFuture<'_, ()> {
         Box::pin(self.lane.changed.notified())
+    }
+
+    fn time_told(&self, at: Timestamp, round_trip: Duration) {
+        self.time.told(at, round_trip);
+        self.lane.changed.notify_one();
     }
 
     fn command(&self, message: &[u8]) {
@@ -159,6 +180,7 @@ mod tests {
             lane: Arc::default(),
             desk: Arc::new(CommandDesk::new(clock)),
             latency: Arc::default(),
+            time: Arc::new(TimeDesk::of_the_system(clock)),
             clock,
         }
     }

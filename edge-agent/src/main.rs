@@ -3,6 +3,8 @@
 mod alarms;
 mod app;
 mod board;
+mod buffer_key;
+mod buffer_view;
 mod bus_load;
 mod certificate;
 mod cli;
@@ -17,6 +19,7 @@ mod page;
 mod promise;
 mod sink;
 mod status;
+mod time;
 mod tools;
 mod view;
 
@@ -31,7 +34,7 @@ use tools::Found;
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h): a restart will not help.
 const EXIT_CONFIG: u8 = 78;
 
-/// What was looked for is not there, or what was written is not confirmed.
+/// What was looked for is not there, what was written is not confirmed, or what was checked is not sound.
 const EXIT_NOTHING: u8 = 3;
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Enrol(arguments) => tools::enrol::run(&arguments),
         Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
         Command::Alarm(AlarmCommand::Test(arguments)) => tools::alarm_test::run(&arguments),
+        Command::Buffer(command) => tools::buffer::run(&command),
         Command::Read(ReadCommand::Modbus(arguments)) => tools::read::modbus(&arguments),
         Command::Write(WriteCommand::Modbus(arguments)) => tools::write::modbus(&arguments),
         Command::Write(WriteCommand::Tag(arguments)) => tools::write::tag(&arguments),

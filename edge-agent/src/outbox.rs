@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use uplink_mqtt::Sidecar;
 
 use crate::board::Board;
+use crate::lane::placed;
 use crate::latency::AlarmLatency;
 
 /// The outbox of the store.
@@ -83,6 +84,6 @@ impl Sidecar for BoardSidecar {
     }
 
     fn live(&mut self) -> Option<Vec<u8>> {
-        Some(self.board.live(self.clock.wall()).encode())
+        Some(placed(self.board.live(self.clock.wall()), self.clock).encode())
     }
 }

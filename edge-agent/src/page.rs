@@ -10,7 +10,7 @@ use plant_model::{AlarmDefinition, AlarmState};
 
 use crate::board::{MachineBoard, Standing};
 use crate::operate::Page;
-use crate::status::{Alarms, Bus, Machine, Status};
+use crate::status::{Alarms, Bus, Machine, Status, Time};
 use crate::view::{AlarmView, Class, MachineView, TagView, age};
 
 const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:1rem;color:#222;background:#fff}\
@@ -151,6 +151,21 @@ fn state(is_good: bool, good: &str, bad: &str) -> String {
     }
 }
 
+fn clock(time: &Time) -> String {
+    let trouble = format!(
+        "the time is not known: {} batches wait until the clock is set or the backend tells it",
+        time.batches_waiting
+    );
+    let mut text = state(time.known, &format!("by the clock of the {}", time.source), &trouble);
+    if let Some(moved) = time.last_step_ms {
+        push(&mut text, format_args!(", was set {} times, last by {moved} ms", time.steps));
+    }
+    if let Some(ahead) = time.backend_ahead_ms.filter(|ahead| ahead.abs() >= 1000) {
+        push(&mut text, format_args!(", the backend's is ahead by {ahead} ms"));
+    }
+    text
+}
+
 fn delivery(out: &mut String, status: &Status) {
     let (buffer, uplink, samples) = (&status.buffer, &status.uplink, &status.samples);
     let trouble = match uplink.last_error.as_str() {
@@ -163,12 +178,13 @@ fn delivery(out: &mut String, status: &Status) {
             "<h2>Buffer and uplink</h2><table>\
              <tr><th>uplink</th><td>{}</td></tr><tr><th>waiting for delivery</th><td>{} batches</td></tr>\
              <tr><th>certificate</th><td>{}</td></tr>\
-             <tr><th>buffer</th><td>{}, {} batches committed, {} failures</td></tr>\
+             <tr><th>clock</th><td>{}</td></tr><tr><th>buffer</th><td>{}, {} batches committed, {} failures</td></tr>\
              <tr><th>samples</th><td>{} acquired, {} withheld as unchanged, {} restated, \
              {} committed, {} dropped</td></tr></table>",
             state(uplink.connected, "connected", &trouble),
             buffer.backlog_batches,
             certificate(status),
+            clock(&status.clock),
             state(!buffer.stalled, "commits", "cannot commit: check the disk"),
             buffer.batches_committed,
             buffer.commit_failures,

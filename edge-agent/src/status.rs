@@ -6,6 +6,7 @@
 //! | `/status` | state and counts since start, JSON |
 //! | `/machines`, `/machines/{id}` | machines with the newest value of each tag and alarms, JSON |
 //! | `/machines/{id}/alarms/{alarm}` | a form for commands to the alarm (`status.alarm_commands`) |
+//! | `/buffer`, `/buffer/gaps` | what the buffer holds, and what it records as lost, JSON |
 //! | `/livez` | the process answers |
 //! | `/readyz` | drivers run and the buffer commits; else 503 and the reason |
 
@@ -18,13 +19,14 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use edge_store::{BufferHealth, RecorderCounters};
-use plant_model::Monotonic;
+use edge_store::{BufferHealth, RecorderCounters, StoreClient, StoreError, Usage};
+use plant_model::{Monotonic, TimeChange, TimeSource};
 use serde::Serialize;
 use service_kit::Clock;
 use uplink_mqtt::UplinkCounters;
 
 use crate::board::{Board, MachineBoard};
+use crate::buffer_view::{self, BufferView, LossesView};
 use crate::bus_load::{BusLoad, BusMeter};
 use crate::certificate::{self, Certificate, CertificateStatus};
 use crate::commands::CommandDesk;
@@ -32,6 +34,7 @@ use crate::lane::FastLane;
 use crate::latency::{AlarmLatency, LatencyRow};
 use crate::outputs::{AlarmOutput, ShownOutput};
 use crate::promise::{LateAlarm, Punctuality};
+use crate::time::TimeDesk;
 use crate::view::MachineView;
 use crate::{operate, page};
 
@@ -48,10 +51,13 @@ pub(crate) struct Observed {
     pub gateway: String,
     pub epoch: String,
     pub clock: Clock,
+    pub time: Arc<TimeDesk>,
     pub board: Board,
     /// When the drivers' scheduler ran last, in microseconds of the monotonic clock.
     pub heartbeat: Arc<AtomicU64>,
     pub recorder: Arc<RecorderCounters>,
+    /// One look at the buffer at a time: it takes the writer a moment for every few thousand batches.
+    pub buffer: Arc<tokio::sync::Mutex<StoreClient>>,
     pub uplink: Arc<UplinkCounters>,
     pub certificate: Certificate,
     pub lane: Arc<FastLane>,
@@ -84,6 +90,8 @@ pub(crate) fn router(observed: Observed) -> Router {
         .route("/status", get(status))
         .route("/machines", get(machines))
         .route("/machines/{id}", get(one_machine))
+        .route("/buffer", get(buffer))
+        .route("/buffer/gaps", get(buffer_gaps))
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .with_state(Arc::new(Served { observed, meter: BusMeter::default() }))
@@ -99,6 +107,7 @@ pub(crate) struct Status {
     pub uptime_s: u64,
     /// What the configuration asks for and cannot work, as `check` says it.
     pub impossible: Arc<[String]>,
+    pub clock: Time,
     pub samples: Samples,
     pub buffer: Buffer,
     pub uplink: Uplink,
@@ -107,6 +116,25 @@ pub(crate) struct Status {
     pub alarms: Alarms,
     pub buses: Vec<Bus>,
     pub machines: Vec<Machine>,
+}
+
+/// What the agent knows of the time.
+#[derive(Serialize)]
+pub(crate) struct Time {
+    /// Whether it is known. Until it is samples are kept, and not sent.
+    pub known: bool,
+    /// Whose clock it goes by: `system`, `backend`, or `none`.
+    pub source: &'static str,
+    /// Milliseconds since 1970; while the time is not known since the boot.
+    pub now_ms: i64,
+    /// How often the clock was set since the start.
+    pub steps: u64,
+    /// By how much it was moved the last time, in milliseconds.
+    pub last_step_ms: Option<i64>,
+    /// By how many milliseconds the backend's clock was ahead when it told the time.
+    pub backend_ahead_ms: Option<i64>,
+    /// Batches that wait for the time.
+    pub batches_waiting: u64,
 }
 
 /// How alarms fare on their way, since the start of this process.
@@ -210,6 +238,29 @@ async fn index(State(served): State<Arc<Served>>) -> operate::Page {
     page::guarded(page::render(&served.status(), &served.views(), operable))
 }
 
+/// Why the buffer cannot be looked at.
+fn unreadable(error: StoreError) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))
+}
+
+async fn buffer(State(served): State<Arc<Served>>) -> Result<Json<BufferView>, (StatusCode, String)> {
+    let observed = &served.observed;
+    let client = observed.buffer.lock().await;
+    let (counters, load) = (&observed.recorder, |n: &AtomicU64| n.load(Ordering::Relaxed));
+    let usage = Usage {
+        held_bytes: load(&counters.held_bytes),
+        disk_bytes: load(&counters.disk_bytes),
+        bytes_max: load(&counters.bytes_max),
+    };
+    let (health, now) = (counters.health().name(), observed.clock.wall());
+    buffer_view::survey(&client, &observed.epoch, health, usage, now).await.map(Json).map_err(unreadable)
+}
+
+async fn buffer_gaps(State(served): State<Arc<Served>>) -> Result<Json<LossesView>, (StatusCode, String)> {
+    let client = served.observed.buffer.lock().await;
+    buffer_view::losses(&client).await.map(Json).map_err(unreadable)
+}
+
 async fn machines(State(served): State<Arc<Served>>) -> Json<Vec<MachineView>> {
     Json(served.views())
 }
@@ -235,7 +286,10 @@ impl Served {
     fn view(&self, machine: &MachineBoard) -> MachineView {
         let clock = self.observed.clock;
         let look = |bus: &String| self.meter.look(bus, machine.counters.busy_us.get(), clock.now());
-        MachineView { bus_load: machine.bus.as_ref().map(look), ..MachineView::of(machine, clock.wall()) }
+        MachineView {
+            bus_load: machine.bus.as_ref().map(look),
+            ..MachineView::of(machine, clock.wall(), clock.booted_at())
+        }
     }
 }
 
@@ -289,6 +343,7 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
         epoch: observed.epoch.clone(),
         uptime_s: observed.clock.now().micros() / 1_000_000,
         impossible: Arc::clone(&observed.impossible),
+        clock: time(observed),
         samples: Samples {
             scheduled: machines.iter().map(|m| m.scheduled_samples).sum(),
             acquired: machines.iter().map(|m| m.acquired_samples).sum(),
@@ -336,6 +391,20 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
     }
 }
 
+fn time(observed: &Observed) -> Time {
+    let view = observed.time.view();
+    let step = |change: TimeChange| change.to.millis() - change.from.millis();
+    Time {
+        known: view.source != TimeSource::None,
+        source: view.source.name(),
+        now_ms: view.now.millis(),
+        steps: view.steps.count,
+        last_step_ms: view.steps.last.filter(|change| !change.from.is_unplaced()).map(step),
+        backend_ahead_ms: view.backend_ahead_us.map(|us| us / 1000),
+        batches_waiting: observed.recorder.batches_unplaced.load(Ordering::Relaxed),
+    }
+}
+
 fn machine(board: &MachineBoard) -> Machine {
     let (link_up, link_reason) = board.link();
     let counters = &board.counters;
@@ -369,6 +438,17 @@ pub(crate) mod tests {
     use crate::board::tests::{board, sample};
     use crate::tools::local;
 
+    /// A buffer whose agent has stopped.
+    fn stopped_buffer() -> StoreClient {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings =
+            edge_store::Settings { bytes_max: 0, ..edge_store::Settings::new(folder.path().join("b")) };
+        let now = plant_model::Timestamp::from_micros(1);
+        let store = edge_store::EdgeStore::open(settings, now).expect("opens").store;
+        let recorder = edge_store::Recorder::start(store, move || now, Box::new(|_, _| {}));
+        recorder.expect("starts").client()
+    }
+
     pub(crate) fn observed() -> Observed {
         let clock = Clock::start();
         Observed {
@@ -376,9 +456,11 @@ pub(crate) mod tests {
             gateway: "gw-1".to_owned(),
             epoch: "1".to_owned(),
             clock,
+            time: Arc::new(TimeDesk::of_the_system(clock)),
             board: board(),
             heartbeat: Arc::new(AtomicU64::new(clock.now().micros())),
             recorder: Arc::default(),
+            buffer: Arc::new(tokio::sync::Mutex::new(stopped_buffer())),
             uplink: Arc::default(),
             certificate: Certificate::default(),
             lane: Arc::default(),

@@ -86,9 +86,13 @@ impl TagView {
 
 impl MachineView {
     /// The load of its bus is added by whoever measures it.
-    pub(crate) fn of(board: &MachineBoard, now: Timestamp) -> Self {
+    /// `booted_at` is when the gateway was, if that is known: values of before it was find their time by it.
+    pub(crate) fn of(board: &MachineBoard, now: Timestamp, booted_at: Option<Timestamp>) -> Self {
         let (link_up, link_reason) = board.link();
-        let latest = board.latest();
+        let mut latest = board.latest();
+        for sample in latest.iter_mut().flatten() {
+            sample.gateway_timestamp = sample.gateway_timestamp.placed(booted_at.unwrap_or_default());
+        }
         Self {
             id: board.id.to_string(),
             name: board.name.clone(),
@@ -210,7 +214,7 @@ mod tests {
         machine.set_link(LinkState::Up);
         machine.update([(TagIndex(0), &sample(2_000_000))].into_iter());
         machine.alarm_moved(&transition(plant_model::AlarmState::Unacknowledged));
-        let view = MachineView::of(machine, Timestamp::from_micros(3_500_000));
+        let view = MachineView::of(machine, Timestamp::from_micros(3_500_000), None);
         let [speed, parts] = view.tags.as_slice() else { panic!("two tags: {view:?}") };
         assert_eq!(
             (speed.value.clone(), speed.age_ms, speed.class),

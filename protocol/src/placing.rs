@@ -6,7 +6,7 @@
 
 use plant_model::{AlarmTransition, Quality, Sample, Timestamp};
 
-use crate::{Batch, BatchBody, BatchHeader, DecodeError, DiagnosticRecord};
+use crate::{Batch, BatchBody, BatchHeader, DecodeError, DiagnosticRecord, Live};
 
 /// Whether it is known when the gateway was booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,16 @@ impl BatchBody {
             Self::Transitions(list) => list.iter_mut().for_each(|t| place_transition(t, booted_at)),
             Self::Records(list) => list.iter_mut().for_each(|record| place_record(record, booted_at)),
         }
+    }
+}
+
+impl Live {
+    /// Moves every time since the boot to its place.
+    pub fn place(&mut self, booted_at: Timestamp) {
+        self.at = self.at.placed(booted_at);
+        let samples = self.latest.iter_mut().flat_map(|block| &mut block.samples);
+        samples.for_each(|sample| place_sample(sample, booted_at, Certainty::Known));
+        self.transitions.iter_mut().for_each(|t| place_transition(t, booted_at));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::board::tests::{board, machine};
 use crate::commands::CommandDesk;
 use crate::commands::tests::command;
 use crate::lane::UrgentTraffic;
+use crate::time::TimeDesk;
 
 /// A machine with the alarm `fast` (speed above 80), which waits for an acknowledgement.
 struct Fixture {
@@ -47,7 +48,8 @@ impl Fixture {
         let tags: Vec<TagId> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
         let engine = AlarmEngine::new(machine.id, &tags, vec![definition]).expect("sound");
         let alarms = Arc::new(MachineAlarms::new(engine, Promise::default(), outlets.clone()));
-        let traffic = UrgentTraffic { lane, desk: Arc::new(CommandDesk::new(clock)), latency, clock };
+        let (desk, time) = (Arc::new(CommandDesk::new(clock)), Arc::new(TimeDesk::of_the_system(clock)));
+        let traffic = UrgentTraffic { lane, desk, latency, time, clock };
         Self { alarms, outlets, traffic, recorder, _folder: folder }
     }
 

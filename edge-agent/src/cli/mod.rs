@@ -1,5 +1,6 @@
 //! The command line, by group of commands.
 
+mod buffer;
 mod files;
 pub(crate) mod modbus;
 mod opcua;
@@ -8,6 +9,10 @@ mod write;
 use clap::{Parser, Subcommand, ValueEnum};
 use service_kit::telemetry::LogFormat;
 
+pub(crate) use buffer::{
+    BufferCommand, BufferExportArguments, BufferStatusArguments, BufferTarget, BufferVerifyArguments,
+    ExportFormat, ExportStream,
+};
 pub(crate) use files::{
     AlarmTestArguments, CheckArguments, DiagArguments, EnrolArguments, GenerateArguments, ImportArguments,
     RunArguments, WatchArguments,
@@ -22,7 +27,8 @@ pub(crate) use write::{WriteModbusArguments, WriteOptions, WriteTagArguments};
 /// and delivers it to the cloud backend exactly once.
 ///
 /// Exit codes: 0 done, or stopped as asked; 1 failed; 2 wrong command line; 3 nothing found (scan: nobody
-/// answered, read --expect: nothing fits) or not confirmed (write: the machine reads something else);
+/// answered, read --expect: nothing fits, buffer export: nothing matches), not confirmed (write: the machine
+/// reads something else) or not sound (buffer verify);
 /// 78 wrong configuration.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
@@ -71,6 +77,10 @@ pub(crate) enum Command {
     /// Try alarms without a machine.
     #[command(subcommand)]
     Alarm(AlarmCommand),
+    /// Look into the buffer: what it holds, whether it is sound, what is missing; write it out as CSV or Parquet.
+    /// A file is only read, never changed.
+    #[command(subcommand)]
+    Buffer(BufferCommand),
     /// Show the newest values of a running agent as a live table: machine, tag, value, quality, age.
     Watch(WatchArguments),
     /// Add the tags of a list in CSV, Excel or LibreOffice to a machine file.

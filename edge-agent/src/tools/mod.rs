@@ -4,6 +4,7 @@
 //! says is decided in pure functions, so that it can be tested without a terminal.
 
 pub(crate) mod alarm_test;
+pub(crate) mod buffer;
 pub(crate) mod check;
 pub(crate) mod diag;
 pub(crate) mod enrol;

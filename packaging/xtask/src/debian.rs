@@ -9,13 +9,13 @@ use crate::step::{run, say};
 /// A package, and a command that succeeds where it is installed.
 type Package = (&'static str, &'static [&'static str]);
 
-/// For the Rust tests: the interop tests run servers written in Python.
-pub(crate) const FOR_RUST: &[Package] = &[
-    ("python3", &["python3", "--version"]),
-    ("python3-venv", &["python3", "-c", "import ensurepip, venv"]),
-    // Sets the clock of one process.
-    ("faketime", &["faketime", "--version"]),
-];
+/// For the Rust tests: the interop tests run servers written in Python, others an agent with a clock of its own.
+pub(crate) const FOR_RUST: &[Package] =
+    &[
+        ("python3", &["python3", "--version"]),
+        ("python3-venv", &["python3", "-c", "import ensurepip, venv"]),
+        ("faketime", &["faketime", "-f", "+0", "true"]),
+    ];
 
 /// For the browser tests.
 pub(crate) const FOR_BROWSER: &[Package] = &[("chromium", &["test", "-e", "/usr/bin/chromium"])];

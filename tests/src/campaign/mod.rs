@@ -114,6 +114,9 @@ impl Campaign {
     async fn strike(&mut self, step: &script::Step) -> Result<String> {
         let from_us = now_us();
         for strike in &step.strikes {
+            for site in &self.sites {
+                site.alarm(strike.choice).await?;
+            }
             let made = self.make(strike).await;
             made.with_context(|| format!("seed {}: {strike:?} could not be made", self.seed))?;
             sleep(strike.hold).await;

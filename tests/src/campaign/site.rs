@@ -15,6 +15,7 @@ use super::script::{Strike, WITH_BROKER};
 use super::{Kind, Options};
 use crate::broker::Broker;
 use crate::factory::{Backend, Plant, PlantOptions, Programs};
+use crate::injection::targets;
 use crate::link::Link;
 use crate::oracle::{judge, obligations, stored};
 
@@ -33,7 +34,7 @@ const REORDER: &str = "up publish chance=0.3 hold=2\ndown publish topic=/ack cha
                        up publish chance=0.3 delay=0..800";
 const CORRUPT: &str = "up publish topic=up/telemetry chance=0.3 corrupt";
 const CUT: &str = "any publish chance=0.2 cut=before\ndown puback chance=0.2 cut=after";
-const LIMITS: &str = "down connack receive_maximum=2\ndown connack maximum_packet_size=1200";
+const LIMITS: &str = "down connack receive_maximum=2\ndown connack maximum_packet_size=6000";
 
 pub(super) struct Site {
     pub(super) plant: Plant,
@@ -69,6 +70,17 @@ impl Site {
         plant.ca_file = broker.as_ref().map(Broker::ca_file);
         let plant = Plant::start(programs, backend, &options.data, &plant).await?;
         Ok(Self { plant, link, broker, filler: folder.join("filler") })
+    }
+
+    /// Pushes a value over the limit of an alarm for half a second, so that alarms are on their way while faults last.
+    pub(super) async fn alarm(&self, choice: usize) -> Result<()> {
+        let targets = targets(&self.plant)?;
+        let target = targets.get(choice % targets.len().max(1)).context("the plant has alarms")?;
+        let body = json!({ "tag": target.tag, "value": target.value, "hold_ms": 500 });
+        self.plant
+            .simulator(Method::POST, &format!("/machines/{}/set", target.machine), Some(body))
+            .await
+            .map(drop)
     }
 
     pub(super) async fn make(&mut self, strike: &Strike) -> Result<()> {

@@ -241,13 +241,12 @@ async fn d2_a_delay_goes_on_where_it_was_when_the_agent_was_killed() -> Result<(
 /// 15 s: three timers of several seconds, each over a step.
 #[tokio::test(flavor = "multi_thread")]
 async fn d5_e2_a_step_of_the_wall_clock_moves_no_alarm_and_no_timer() -> Result<()> {
-    const HOUR: i64 = 3_600;
     let (tag, delay, shelf) = ("coolant_temperature", Duration::from_secs(3), Duration::from_secs(4));
     let slow = json!({ "on_delay_ms": 3_000, "off_delay_ms": 3_000 });
     let alarms =
         vec![above("slow", tag, slow), above("quick", tag, json!({})), above("shelved", tag, json!({}))];
     let mut scene = Scene::set(alarms).await?;
-    let clock = FakeClock::new(scene.folder.path())?;
+    let clock = FakeClock::over(&Programs::beside_this_one()?.edge_agent, scene.folder.path())?;
     scene.plant.restart_agent_with(&clock.environment()).await?;
     scene.connected().await?;
     scene.stand(&[]).await?;
@@ -261,7 +260,7 @@ async fn d5_e2_a_step_of_the_wall_clock_moves_no_alarm_and_no_timer() -> Result<
     let began = Instant::now();
     scene.hold(tag, 95.0).await?;
     scene.stand(&[("quick", "UNACK"), ("shelved", "SHLVD")]).await?;
-    clock.set(HOUR)?;
+    clock.set("+3600")?;
     let both = scene.stand(&[("slow", "UNACK"), ("quick", "UNACK"), ("shelved", "SHLVD")]).await?;
     in_time("the raise", both.duration_since(began), delay);
     let all = [("slow", "UNACK"), ("quick", "UNACK"), ("shelved", "UNACK")];
@@ -270,7 +269,7 @@ async fn d5_e2_a_step_of_the_wall_clock_moves_no_alarm_and_no_timer() -> Result<
     let began = Instant::now();
     scene.release(tag).await?;
     scene.stand(&[("slow", "UNACK"), ("quick", "RTNUN"), ("shelved", "RTNUN")]).await?;
-    clock.set(-HOUR)?;
+    clock.set("-3600")?;
     let all = [("slow", "RTNUN"), ("quick", "RTNUN"), ("shelved", "RTNUN")];
     in_time("the return", scene.stand(&all).await?.duration_since(began), delay);
 

@@ -7,10 +7,15 @@ mod alarm_latency;
 mod alarm_restart;
 mod backlog;
 mod bad_input;
+mod broker_faults;
+mod chaos;
+mod clock;
 mod demo;
 mod enrolment;
 mod faults;
 mod ingest;
+mod outages;
+mod scene;
 
 use factory_tests::factory::{PlantOptions, any_port};
 

@@ -2,9 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plant_model::{GatewayId, Sample, Timestamp};
 use protocol::{Catalogue, SeriesId, SeriesSamples, TagRole};
+
+/// How far a gateway's clock may be ahead of the backend's before its samples no longer count as the newest: stored
+/// they are, and shown at their time. Otherwise one sample of next year would stand as the latest for a year.
+pub const FUTURE_MAX: Duration = Duration::from_secs(300);
 
 /// The newest sample of a series.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,15 +47,18 @@ struct Found {
 pub struct LatestScan {
     /// Series, and whether its last change matters.
     wanted: HashMap<SeriesId, bool>,
+    /// What is later is not believed.
+    until: Timestamp,
     found: HashMap<SeriesId, Found>,
 }
 
 impl LatestScan {
-    /// Nothing found yet.
+    /// Nothing found yet. Samples of later than `now` and [`FUTURE_MAX`] are passed over.
     #[must_use]
-    pub fn new(catalogue: &Catalogue) -> Self {
+    pub fn new(catalogue: &Catalogue, now: Timestamp) -> Self {
         let tags = catalogue.machines.iter().flat_map(|m| &m.tags);
-        Self { wanted: tags.map(|t| (t.series, t.role == TagRole::State)).collect(), found: HashMap::new() }
+        let wanted = tags.map(|t| (t.series, t.role == TagRole::State)).collect();
+        Self { wanted, until: now.plus(FUTURE_MAX), found: HashMap::new() }
     }
 
     /// Looks at one batch.
@@ -86,6 +94,9 @@ impl LatestScan {
 
     fn offer(&mut self, series: SeriesId, sample: &Sample) {
         let at = sample.timestamp();
+        if at > self.until {
+            return;
+        }
         match self.found.get_mut(&series) {
             Some(found) if at > found.sample.timestamp() => {
                 // A batch overlapped with a newer one: what was known is now the older sample.
@@ -112,6 +123,16 @@ mod tests {
     use protocol::{CatalogueMachine, CatalogueTag, Epoch};
 
     use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000);
+
+    #[test]
+    fn e2_a_sample_from_the_future_does_not_become_the_latest() {
+        let limit = NOW.plus(FUTURE_MAX).micros();
+        let mut scan = LatestScan::new(&catalogue(), NOW);
+        scan.look_at(&[block(2, &[(limit, 1), (limit + 1, 2)])]);
+        assert_eq!(found(scan), [(2, limit, Some(Value::Int(1)), limit)]);
+    }
 
     fn catalogue() -> Catalogue {
         let tag = |series, role| CatalogueTag {
@@ -156,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_newest_sample_wins_whichever_batch_it_is_in() {
-        let mut scan = LatestScan::new(&catalogue());
+        let mut scan = LatestScan::new(&catalogue(), NOW);
         scan.look_at(&[block(2, &[(10, 1), (20, 2)])]);
         scan.look_at(&[block(2, &[(5, 7), (25, 3)]), block(99, &[(1, 1)])]);
         assert_eq!(found(scan), [(2, 25, Some(Value::Int(3)), 25)]);
@@ -164,14 +185,14 @@ mod tests {
 
     #[test]
     fn the_last_of_two_samples_of_one_instant_is_the_latest() {
-        let mut scan = LatestScan::new(&catalogue());
+        let mut scan = LatestScan::new(&catalogue(), NOW);
         scan.look_at(&[block(2, &[(10, 1), (10, 2)])]);
         assert_eq!(found(scan), [(2, 10, Some(Value::Int(2)), 10)]);
     }
 
     #[test]
     fn the_search_goes_on_until_the_state_was_another_and_every_tag_is_known() {
-        let mut scan = LatestScan::new(&catalogue());
+        let mut scan = LatestScan::new(&catalogue(), NOW);
         scan.look_at(&[block(1, &[(30, 0), (40, 0)])]);
         assert!(!scan.is_complete(), "tag 2 is not known");
         scan.look_at(&[block(2, &[(25, 9)]), block(1, &[(10, 2), (20, 0)])]);

@@ -15,7 +15,7 @@ use plant_model::{
 };
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, Live, SeriesId};
 
-use crate::{AlarmRow, GatewayLatest};
+use crate::{AlarmRow, FUTURE_MAX, GatewayLatest};
 use machine::Latest;
 pub use machine::{LinkState, MachineState};
 
@@ -160,13 +160,18 @@ impl LiveView {
         self.gateway_mut(gateway).adopt(catalogue);
     }
 
-    /// Takes a live message and answers what is new. Series that the catalogue does not know are left out.
+    /// Takes a live message and answers what is new. Series that the catalogue does not know are left out, and samples
+    /// of later than [`FUTURE_MAX`] after the gateway was heard of last: its clock is wrong.
     pub fn apply_live(&mut self, gateway: &GatewayId, live: &Live) -> Vec<MachineUpdate> {
         let entry = self.gateway_mut(gateway);
+        let until = entry.heard_at.map(|heard_at| heard_at.plus(FUTURE_MAX));
         let mut values: BTreeMap<usize, BTreeMap<usize, Sample>> = BTreeMap::new();
         for block in &live.latest {
             let Some((machine, tag)) = entry.series.get(&block.series).copied() else { continue };
             for sample in &block.samples {
+                if until.is_some_and(|until| sample.timestamp() > until) {
+                    continue;
+                }
                 if entry.take(machine, tag, sample, sample.timestamp()) {
                     values.entry(machine).or_default().insert(tag, sample.clone());
                 }

@@ -66,6 +66,9 @@ pub struct LedgerRow {
     /// Samples that the gateway lost before they became a batch, the newest first, at most
     /// [`Self::LOSSES_MAX`]; in the row of the telemetry stream.
     pub dropped: Vec<DroppedRow>,
+    /// What happened to the time of the gateway, the newest first, at most [`Self::LOSSES_MAX`]; in the row of the
+    /// diagnostic stream.
+    pub clock: Vec<ClockRow>,
 }
 
 impl LedgerRow {
@@ -78,6 +81,21 @@ impl LedgerRow {
     pub fn balances(&self) -> bool {
         self.received == self.stored + self.duplicate + self.rejected.iter().map(|(_, n)| n).sum::<u64>()
     }
+}
+
+/// Something that happened to the time of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClockRow {
+    /// What, a word: `set`, `stepped` or `never_known`.
+    pub change: String,
+    /// What time it was until then; of `never_known` the earliest time that was given.
+    pub from: Timestamp,
+    /// What time it was from then on; of `never_known` the latest time that was given.
+    pub to: Timestamp,
+    /// How long the gateway had been up.
+    pub uptime_us: u64,
+    /// Samples, transitions and records whose time was never known.
+    pub samples: u64,
 }
 
 /// A batch whose header is sound and whose body is not; its bytes are kept.

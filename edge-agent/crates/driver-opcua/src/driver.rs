@@ -254,8 +254,12 @@ impl Driver {
         }
     }
 
-    /// A machine whose clock is wrong is read all the same; its values stand at the gateway's time.
+    /// A machine whose clock is wrong is read all the same; its values stand at the gateway's time. A gateway that does
+    /// not know the time says nothing about it.
     fn check_clock(&mut self, source: Timestamp, gateway: Timestamp) {
+        if gateway.is_unplaced() {
+            return;
+        }
         let error = Duration::from_micros(source.micros().abs_diff(gateway.micros()));
         let is_doubtful = error > CLOCK_ERROR_MAX;
         if is_doubtful {

@@ -1,6 +1,7 @@
 //! `agent.toml`: who this gateway is, where it sends to, how it buffers.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,13 @@ const SILENT_UNITS_MAX: i64 = 247;
 
 /// The name of the file.
 pub(crate) const FILE: &str = "agent.toml";
+
+/// The largest message of the protocol: 1 MiB.
+const MESSAGE_KIB_MAX: i64 = 1_024;
+const _: () = assert!(protocol::limits::MESSAGE_BYTES_MAX == 1_024 << 10);
+
+/// More than any link of a gateway: 1 GiB/s is no limit.
+const RATE_KIB_MAX: i64 = 1 << 20;
 
 /// A path to something secret. Its content never appears in logs.
 pub type Secret = PathBuf;
@@ -64,6 +72,8 @@ pub struct UplinkConfig {
     pub key_file: Secret,
     /// Where the certificate is renewed, `https://HOST:PORT`; `None`: it is not.
     pub renewal_url: Option<String>,
+    /// How many bytes of telemetry are sent a second at most; `None` for no limit.
+    pub telemetry_bytes_per_second: Option<NonZeroU64>,
 }
 
 /// The buffer.
@@ -79,6 +89,10 @@ pub struct BufferConfig {
     pub bytes_max: u64,
     /// How long acknowledged batches are kept.
     pub replay_window: Duration,
+    /// The largest batch that is made, in bytes as it is sent.
+    pub message_bytes_max: usize,
+    /// What messages are encrypted with in the file; without it the systemd credential `buffer-key`, if there is one.
+    pub key_file: Option<Secret>,
 }
 
 /// The local status interface.
@@ -149,6 +163,8 @@ fn uplink(section: &mut Section<'_>) -> Option<UplinkConfig> {
                     `edge-agent enrol` makes it";
         section.problem("renewal_url", told);
     }
+    let rate = section.integer("telemetry_kib_per_s", 1..=RATE_KIB_MAX);
+    let telemetry_bytes_per_second = rate.and_then(|kib| NonZeroU64::new(u64::try_from(kib).ok()? << 10));
     Some(UplinkConfig {
         host: host?.to_owned(),
         port: u16::try_from(port).ok()?,
@@ -156,6 +172,7 @@ fn uplink(section: &mut Section<'_>) -> Option<UplinkConfig> {
         certificate_file: certificate_file?.into(),
         key_file: key_file?.into(),
         renewal_url: renewal_url.map(str::to_owned),
+        telemetry_bytes_per_second,
     })
 }
 
@@ -165,12 +182,20 @@ fn buffer(section: &mut Section<'_>) -> Option<BufferConfig> {
     let commit_samples = section.integer("commit_samples", 1..=20_000).unwrap_or(1_500);
     let max_mib = section.integer("max_mib", 1..=1_048_576).unwrap_or(1_024);
     let replay_hours = section.integer("replay_hours", 0..=8_760).unwrap_or(24);
+    let message_kib_max = section.integer("message_kib_max", 4..=MESSAGE_KIB_MAX).unwrap_or(MESSAGE_KIB_MAX);
+    let has_key = section.has("key_file");
+    let key_file = has_key.then(|| section.required_text("key_file", "the path of the buffer's key"));
     Some(BufferConfig {
         path: path?.into(),
         commit_interval,
         commit_samples: usize::try_from(commit_samples).ok()?,
         bytes_max: u64::try_from(max_mib).ok()? << 20,
         replay_window: Duration::from_secs(u64::try_from(replay_hours).ok()? * 3_600),
+        message_bytes_max: usize::try_from(message_kib_max).ok()? << 10,
+        key_file: match key_file {
+            Some(path) => Some(path?.into()),
+            None => None,
+        },
     })
 }
 

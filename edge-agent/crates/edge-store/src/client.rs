@@ -1,11 +1,12 @@
 //! What the uplink sees of the buffer: requests to the writer thread, and what is held.
 
+use plant_model::Timestamp;
 use protocol::{Sequence, StreamId, StreamRange};
 use tokio::sync::{oneshot, watch};
 
 use crate::inbox::SampleInbox;
 use crate::timers::Source;
-use crate::{StoreError, StoredBatch};
+use crate::{Facts, StoreError, StoredBatch, Tally};
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -28,6 +29,21 @@ pub(crate) enum Request {
         stream: StreamId,
         sequence: Sequence,
         bytes_max: usize,
+    },
+    /// Count a part of a stream.
+    Tally {
+        stream: StreamId,
+        from: Sequence,
+        recent: Timestamp,
+        reply: oneshot::Sender<Result<Tally, StoreError>>,
+    },
+    /// What the buffer says of itself.
+    Facts {
+        reply: oneshot::Sender<Result<(Facts, [Sequence; StreamId::ALL.len()]), StoreError>>,
+    },
+    /// It is known when the system was booted.
+    KnowTime {
+        booted_at: Timestamp,
     },
     /// Commit what waits, whatever the interval says.
     Flush {
@@ -71,6 +87,42 @@ impl StoreClient {
             return Err(StoreError::Closed);
         }
         answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Counts a part of a stream from a number on; `recent` sets apart what was committed since then.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the recorder has stopped.
+    pub async fn tally(
+        &self,
+        stream: StreamId,
+        from: Sequence,
+        recent: Timestamp,
+    ) -> Result<Tally, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.push_request(Request::Tally { stream, from, recent, reply }) {
+            return Err(StoreError::Closed);
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// What the buffer says of itself, and the backend's watermarks in the order of [`StreamId::ALL`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or the recorder has stopped.
+    pub async fn facts(&self) -> Result<(Facts, [Sequence; StreamId::ALL.len()]), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.push_request(Request::Facts { reply }) {
+            return Err(StoreError::Closed);
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// It is known when the system was booted: what was committed before gets its time. Says whether the recorder
+    /// has taken note.
+    #[must_use]
+    pub fn know_time(&self, booted_at: Timestamp) -> bool {
+        self.inbox.push_request(Request::KnowTime { booted_at })
     }
 
     /// Replaces a batch that the broker does not take by smaller ones.

@@ -50,6 +50,15 @@ pub struct Usage {
     pub room_bytes: u64,
 }
 
+impl Usage {
+    /// How much more it can hold, in bytes of pages.
+    #[must_use]
+    pub const fn room_bytes(&self) -> u64 {
+        let most = if self.bytes_max < BYTES_MIN { BYTES_MIN } else { self.bytes_max };
+        (most - LOG_BYTES_MAX).saturating_sub(self.held_bytes)
+    }
+}
+
 /// How an attempt to extend the file ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Growth {
@@ -329,7 +338,7 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<u64> {
     })
 }
 
-fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
+pub(crate) fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
     let sql = format!("PRAGMA {name}");
     let value: i64 = connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
     Ok(u64::try_from(value).unwrap_or(0))
@@ -357,7 +366,7 @@ fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| m.len())
 }
 
-fn log_of(path: &Path) -> PathBuf {
+pub(crate) fn log_of(path: &Path) -> PathBuf {
     with_suffix(path, "-wal")
 }
 

@@ -51,6 +51,14 @@ impl BufferHealth {
             StoreError::InUse { .. }
             | StoreError::SetAside { .. }
             | StoreError::Newer { .. }
+            | StoreError::Older { .. }
+            | StoreError::NoBuffer { .. }
+            | StoreError::Changed { .. }
+            | StoreError::KeyFile { .. }
+            | StoreError::KeyExposed { .. }
+            | StoreError::KeyFormat { .. }
+            | StoreError::KeyMissing { .. }
+            | StoreError::KeyWrong { .. }
             | StoreError::Encode(_)
             | StoreError::Stalled
             | StoreError::Closed => Self::Failing,
@@ -106,6 +114,8 @@ pub struct RecorderCounters {
     pub batches_divided: AtomicU64,
     /// Batches set aside because they cannot be delivered.
     pub batches_set_aside: AtomicU64,
+    /// Batches that wait for the time to become known.
+    pub batches_unplaced: AtomicU64,
     /// Samples that wait in memory.
     pub samples_waiting: AtomicU64,
     /// Bytes that the buffer holds.

@@ -7,13 +7,15 @@
 //!
 //! | table | key | what | bytes |
 //! |---|---|---|---|
-//! | `meta` | name | `epoch` (random, made with the file), `log` (bytes to which the log was grown) | 8 each |
+//! | `meta` | name | `epoch` (random, made with the file), `log` (bytes to which the log was grown), `seal` (see Encryption) | 8, 8, 29 |
 //! | `stream` | code | `next` sequence (or the one after the newest batch, if that is larger), `acked` watermark; 3 rows | 1 + 8 + 8 |
 //! | `outbox` | stream code · 2⁵⁶ + sequence | `committed_at` µs, `count` of entries, `thinned` 0 or 1, `message` as it will be sent | 8 + 8 + 4 + 1 + 48…1,048,576 |
 //! | `aside` | as `outbox` | batches that cannot be delivered, with the reason; at most 16 | as `outbox` |
 //! | `series` | number | machine and tag; a number is never given to another tag | 4 + up to 126 |
 //! | `alarm` | machine, alarm | occurrence, flags, and times of shelving and review, as of the last committed transition; lengths of the timers that run, as of the last group commit | up to 184 |
 //! | `command` | machine, number | id, alarm and cause of the newest 256 commands of each machine that moved an alarm | up to 220 |
+//! | `boot` | number | a boot in which something was committed before the time was known: its id, when it was, and whether that is known, assumed or declared | 40 |
+//! | `unplaced` | as `outbox` | the boot of a batch whose times are still times since it, see [`mod@placing`] | 8 + 2 |
 //! | `reserve` | number | zeroes: pages that are set aside on the disk and not yet in use | 1 MiB |
 //!
 //! # Writer protocol
@@ -33,7 +35,8 @@
 //! log was grown beyond the largest transaction when the file was made and is never shortened. A disk that others fill
 //! to the last byte therefore stops neither commits nor evictions; it only ends the growth.
 //!
-//! A batch at or below `acked` is kept for [`Settings::replay_window`], so that a backend that was restored from an
+//! A batch at or below `acked` is kept for [`Settings::replay_window`], by a clock of the buffer's own that nobody
+//! sets and that rests while the agent does, so that a backend that was restored from an
 //! older backup can ask again. Room is made, in transactions of at most 48 batches, in this order: pages from
 //! `reserve`, batches that are acknowledged, then the oldest telemetry. What is evicted the first time is **thinned**
 //! (each series keeps minimum, maximum and last value of each minute, see [`mod@thin`]) and appended as a new batch; when
@@ -53,6 +56,16 @@
 //! | a log that is missing, was cut or rotted | commits may be gone that were already sent: numbers are skipped so that none is used twice, with a gap record |
 //! | no SQLite file at all | renamed; a new file with a new epoch, and a `Dropped` record |
 //!
+//! # Encryption
+//!
+//! With [`Settings::key`] every message in `outbox` and `aside` is sealed (29 bytes more, see [`mod@seal`]); an
+//! encrypted file is refused without its key or with another, before anything in it is changed. A plain file becomes
+//! an encrypted one by opening it with a key: what it held stays readable without the key until it is freed and its
+//! pages are written again, what comes is sealed. **Readable without the key** stay: epoch, numbers, times and counts
+//! of batches, watermarks, names of machines, tags and alarms, and how each alarm stands. Samples, texts and the
+//! histories of alarms are not. The configured key is wiped from memory with its owner; the derived one stays in the
+//! process that works with the file.
+//!
 //! # Wear
 //!
 //! 1,500 samples in a commit every 5 s cost about 10 bytes of writes to the medium a sample, log and checkpoints
@@ -68,13 +81,18 @@ mod file;
 mod health;
 mod inbox;
 mod log;
+mod placing;
+mod reader;
 mod recorder;
 mod room;
 mod salvage;
 mod schema;
+mod seal;
 mod store;
+mod tally;
 mod thin;
 mod timers;
+mod walk;
 mod writing;
 
 use std::path::PathBuf;
@@ -88,9 +106,13 @@ pub use client::StoreClient;
 pub use file::Usage;
 pub use health::{BufferHealth, RecorderCounters};
 pub use inbox::{Decided, SampleInbox};
+pub use placing::Boot;
+pub use reader::{AsideBatch, BufferReader, Unread};
 pub use recorder::{OnAlarms, Recorder};
 pub use salvage::Salvaged;
+pub use seal::BufferKey;
 pub use store::{EdgeStore, Opened, StoredBatch};
+pub use tally::{Facts, Holding, Tally};
 pub use timers::RunningTimers;
 
 /// How the buffer behaves.
@@ -108,10 +130,14 @@ pub struct Settings {
     pub message_bytes_max: usize,
     /// How long an acknowledged batch is kept.
     pub replay_window: Duration,
+    /// The boot of the system, so that batches may be committed before the time is known; `None`: it always is.
+    pub boot: Option<Boot>,
+    /// What messages are encrypted with in the file; `None`: they are not.
+    pub key: Option<BufferKey>,
 }
 
 impl Settings {
-    /// The defaults for a file: 5 s or 1,500 samples a commit, 1 GiB, replay for 24 h.
+    /// The defaults for a file: 5 s or 1,500 samples a commit, 1 GiB, replay for 24 h, no encryption.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -121,6 +147,8 @@ impl Settings {
             bytes_max: 1 << 30,
             message_bytes_max: protocol::limits::MESSAGE_BYTES_MAX,
             replay_window: Duration::from_secs(24 * 3600),
+            boot: None,
+            key: None,
         }
     }
 }
@@ -183,6 +211,60 @@ pub enum StoreError {
         found: i64,
         /// The newest known layout.
         known: i64,
+    },
+    /// The file is older than what is read without changing it.
+    #[error("the buffer {} has layout {found}, which is only read by an agent that brings it to the newest: start the agent on it once", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its layout.
+        found: i64,
+    },
+    /// The file is no buffer, or its first page is damaged.
+    #[error("{} is no buffer, or damaged beyond reading", path.display())]
+    NoBuffer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file changed while it was read.
+    #[error("the buffer {} changed while it was read: an agent was started on it; stop the agent and try again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key cannot be read.
+    #[error("cannot read the key of the buffer, {}: {source}", path.display())]
+    KeyFile {
+        /// The file of the key.
+        path: PathBuf,
+        /// What the file system said.
+        source: std::io::Error,
+    },
+    /// Everybody may read the key.
+    #[error("everybody may read the key of the buffer, {} (mode {mode:o}): chmod 600 it, and make a new one if somebody may have", path.display())]
+    KeyExposed {
+        /// The file of the key.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A file holds no key.
+    #[error("{} holds no key of a buffer: 64 hexadecimal digits are needed, as `openssl rand -hex 32` makes them", path.display())]
+    KeyFormat {
+        /// The file of the key.
+        path: PathBuf,
+    },
+    /// The buffer is encrypted and nobody gave the key.
+    #[error("the buffer {} is encrypted and there is no key: give it as buffer.key_file, as the systemd credential buffer-key, or to a tool with --key-file; nothing was changed", path.display())]
+    KeyMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The buffer is encrypted with another key.
+    #[error("the buffer {} is encrypted with another key: give back the one it was made with, or move the file away to begin a new one; nothing was changed", path.display())]
+    KeyWrong {
+        /// The file.
+        path: PathBuf,
     },
     /// A statement failed.
     #[error("the buffer failed to {action}: {source}")]

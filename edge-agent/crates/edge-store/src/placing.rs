@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use plant_model::{Monotonic, Timestamp};
 use protocol::{
-    Batch, BatchBody, BatchHeader, Certainty, ClockChange, ClockRecord, DiagnosticRecord, LossReason, Sequence,
-    StreamId,
+    Batch, BatchBody, BatchHeader, Certainty, ClockChange, ClockRecord, DiagnosticRecord, LossReason,
+    Sequence, StreamId,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -49,31 +49,46 @@ pub(crate) struct Time {
     floor: Timestamp,
     /// When the system was booted, once that is known.
     booted_at: Option<Timestamp>,
-    /// The buffer's own clock, and when it began to run.
-    age: Option<(Timestamp, Instant)>,
-    /// The last instant of that clock in the file.
-    newest_age: Option<Timestamp>,
+    /// The buffer's own clock.
+    clock: Option<OwnClock>,
+    /// When the newest batch was committed.
+    newest: Option<Timestamp>,
+}
+
+/// Runs while the buffer is open and nobody sets it: a step of the wall clock makes nothing older or younger.
+#[derive(Debug)]
+struct OwnClock {
+    since: Instant,
+    /// What time it was then.
+    began: Timestamp,
+    /// The same by what lay in the file: nobody knows how long the gateway was off, or whether the time is right, so
+    /// that batches are rather kept too long.
+    began_in_file: Timestamp,
 }
 
 impl Time {
     pub(crate) fn read(c: &Connection, cipher: &Cipher, boot: Option<Boot>) -> rusqlite::Result<Self> {
         let mut floor = boot.map_or_else(Timestamp::default, |boot| boot.built_at);
-        let mut newest_age = None;
+        let mut newest = None;
         for stream in StreamId::ALL {
-            let Some(newest) = end_of(c, cipher, stream, None, End::Last)? else { continue };
-            newest_age = newest_age.max(Some(newest.committed_at));
-            if let Some(header) = newest.header {
-                floor = floor.max(header.last_at.placed(newest.booted_at.unwrap_or_default()));
+            let Some(last) = end_of(c, cipher, stream, None, End::Last)? else { continue };
+            newest = newest.max(Some(last.committed_at));
+            if let Some(header) = last.header {
+                floor = floor.max(header.last_at.placed(last.booted_at.unwrap_or_default()));
             }
         }
         let boot = boot.map(|boot| BootNow { id: boot.id.to_be_bytes(), floor });
-        Ok(Self { boot, floor, booted_at: None, age: None, newest_age })
+        Ok(Self { boot, floor, booted_at: None, clock: None, newest })
     }
 
-    /// The buffer's own clock: it runs while the buffer is open and nobody sets it. What is kept for some time is kept
-    /// by it.
-    pub(crate) fn age(&self) -> Option<Timestamp> {
-        self.age.map(|(began, since)| began.plus(since.elapsed()))
+    /// What is written as the time of a commit, if the buffer's own clock runs.
+    pub(crate) fn committing_at(&self) -> Option<Timestamp> {
+        self.clock.as_ref().map(|clock| clock.began.plus(clock.since.elapsed()))
+    }
+
+    /// What times of commits are held against, if the buffer's own clock runs.
+    pub(crate) fn keeping_at(&self) -> Option<Timestamp> {
+        self.clock.as_ref().map(|clock| clock.began_in_file.plus(clock.since.elapsed()))
     }
 
     /// The body with its times, if some of them are times since the boot and it is known when that was.
@@ -105,10 +120,11 @@ impl EdgeStore {
         self.time.floor
     }
 
-    /// Starts the buffer's own clock, by which acknowledged batches are kept. It goes on from the newest batch;
-    /// `now` is where that of an empty buffer begins.
+    /// Starts the buffer's own clock, by which acknowledged batches are kept.
     pub(crate) fn start_clock(&mut self, now: Timestamp) {
-        self.time.age = Some((self.time.newest_age.unwrap_or(now), Instant::now()));
+        let newest = self.time.newest.unwrap_or(now);
+        let began = if now.is_unplaced() { newest } else { now };
+        self.time.clock = Some(OwnClock { since: Instant::now(), began, began_in_file: began.min(newest) });
     }
 
     /// It is known when the system was booted. From here on nothing is committed without its time.
@@ -202,9 +218,11 @@ pub(crate) fn note_unplaced(
     let Some(boot) = boot.filter(|_| header.is_unplaced()) else { return Ok(()) };
     // If it is never known, the first of them was taken right after what was known.
     let assumed = boot.floor.micros() - header.first_at.micros();
-    let sql = "INSERT INTO boot (id, booted_at, known, declared) VALUES (?1, ?2, 0, 0) ON CONFLICT DO NOTHING";
+    let sql =
+        "INSERT INTO boot (id, booted_at, known, declared) VALUES (?1, ?2, 0, 0) ON CONFLICT DO NOTHING";
     c.prepare_cached(sql)?.execute(params![boot.id, assumed])?;
-    let sql = "INSERT INTO unplaced (key, boot) SELECT ?1, number FROM boot WHERE id = ?2 ON CONFLICT DO NOTHING";
+    let sql =
+        "INSERT INTO unplaced (key, boot) SELECT ?1, number FROM boot WHERE id = ?2 ON CONFLICT DO NOTHING";
     c.prepare_cached(sql)?.execute(params![row, boot.id]).map(|_| ())
 }
 

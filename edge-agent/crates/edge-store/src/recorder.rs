@@ -62,6 +62,8 @@ impl Recorder {
         wall: impl Fn() -> Timestamp + Send + 'static,
         on_alarms: OnAlarms,
     ) -> Result<Self, StoreError> {
+        let mut store = store;
+        store.start_clock(wall());
         let (ranges_out, ranges) = watch::channel(store.ranges()?);
         let timers = TimerNotes::new(store.alarms()?);
         let inbox = SampleInbox::new();
@@ -77,6 +79,8 @@ impl Recorder {
             trouble: None,
             tended_at: Instant::now(),
             is_growing: true,
+            is_placing: true,
+            booted_at: None,
         };
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer.run());
         let thread = thread.map_err(|_| StoreError::Closed)?;
@@ -135,6 +139,7 @@ struct Part {
 /// What one turn of the loop takes from the inbox.
 struct Work {
     transitions: Vec<Decided>,
+    records: Vec<DiagnosticRecord>,
     dropped: Option<Dropped>,
     samples: Vec<(SeriesId, Sample)>,
     requests: Vec<Request>,
@@ -143,7 +148,10 @@ struct Work {
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.transitions.is_empty() && self.dropped.is_none() && self.samples.is_empty()
+        self.transitions.is_empty()
+            && self.records.is_empty()
+            && self.dropped.is_none()
+            && self.samples.is_empty()
     }
 }
 
@@ -165,6 +173,10 @@ struct Writer {
     /// When old batches were last looked for, and the file last grew.
     tended_at: Instant,
     is_growing: bool,
+    /// There may be more batches whose time has become known.
+    is_placing: bool,
+    /// When the system was booted, if that became known and is not noted yet.
+    booted_at: Option<Timestamp>,
 }
 
 impl Writer {
@@ -197,7 +209,11 @@ impl Writer {
         Pace {
             commit_interval: settings.commit_interval,
             commit_samples: settings.commit_samples,
-            idle: if self.is_growing { GROWTH_PAUSE } else { IDLE },
+            idle: match (self.is_placing && self.trouble.is_none(), self.is_growing) {
+                (true, _) => Duration::ZERO,
+                (false, true) => GROWTH_PAUSE,
+                (false, false) => IDLE,
+            },
             held_until: self.trouble.as_ref().map(|t| t.again_at),
         }
     }
@@ -209,6 +225,10 @@ impl Writer {
             return Ok(());
         }
         self.commit_transitions(&mut work.transitions)?;
+        if !work.records.is_empty() {
+            self.commit(&BatchBody::Records(work.records.clone()))?;
+            work.records.clear();
+        }
         if let Some(dropped) = &work.dropped {
             let samples = dropped.samples;
             self.commit(&BatchBody::Records(vec![DiagnosticRecord::Dropped(dropped.clone())]))?;
@@ -323,7 +343,7 @@ impl Writer {
             tracing::error!(error = %error, health = health.name(), failures,
                 "the buffer cannot be written; samples wait in memory and it is tried again");
         }
-        self.inbox.give_back(work.transitions, work.samples, work.dropped);
+        self.inbox.give_back(work.transitions, work.records, work.samples, work.dropped);
         if failures.is_multiple_of(REOPEN_AFTER)
             && health != BufferHealth::Full
             && let Err(error) = self.store.reopen()
@@ -352,9 +372,10 @@ impl Writer {
             return;
         }
         let now = (self.wall)();
+        self.place(now);
         let mut done = self.store.make_ready(now);
         if done.is_ok() && self.tended_at.elapsed() >= pause {
-            self.tended_at = Instant::now();
+            (self.tended_at, self.is_placing) = (Instant::now(), true);
             done = self.store.grow().map(|grown| self.is_growing = grown);
             done = done.and_then(|()| self.store.free_replayed(now).map(|_| ()));
             self.publish();
@@ -362,6 +383,23 @@ impl Writer {
         if let Err(error) = done {
             tracing::warn!(error = %error, "the buffer cannot be tended");
         }
+    }
+
+    /// Gives one chunk of batches the time that they were committed without.
+    fn place(&mut self, now: Timestamp) {
+        if !std::mem::take(&mut self.is_placing) {
+            return;
+        }
+        let noted = self.booted_at.map_or(Ok(()), |booted_at| self.store.know_time(booted_at));
+        let placed = noted.and_then(|()| {
+            self.booted_at = None;
+            self.store.place(now)
+        });
+        match placed {
+            Ok(is_placing) => self.is_placing = is_placing,
+            Err(error) => tracing::warn!(error = %error, "batches cannot be given their time yet"),
+        }
+        self.publish();
     }
 
     fn answer(&mut self, request: Request, is_stalled: bool) {
@@ -379,7 +417,18 @@ impl Writer {
             }
             Request::NoteTimers { running: Source(running) } => self.timers.follow(running),
             Request::Acknowledge { stream, through } => self.store.acknowledge(stream, through),
+            Request::KnowTime { booted_at } => {
+                (self.booted_at, self.is_placing) = (Some(booted_at), true);
+            }
             Request::Divide { stream, sequence, bytes_max } => self.divide(stream, sequence, bytes_max),
+            // The asker may have gone; then nobody needs the answer.
+            Request::Tally { stream, from, recent, reply } => {
+                drop(reply.send(self.store.tally(stream, from, recent)));
+            }
+            Request::Facts { reply } => {
+                let acked = StreamId::ALL.map(|stream| self.store.acked(stream));
+                drop(reply.send(self.store.facts().map(|facts| (facts, acked))));
+            }
             Request::Flush { reply } => {
                 let _ = reply.send(if is_stalled { Err(StoreError::Stalled) } else { Ok(()) });
             }
@@ -413,6 +462,9 @@ impl Writer {
         counters.samples_waiting.store(waiting, Ordering::Relaxed);
         counters.entries_evicted.store(self.store.evicted, Ordering::Relaxed);
         counters.batches_set_aside.store(self.store.set_aside, Ordering::Relaxed);
+        if let Ok(unplaced) = self.store.unplaced() {
+            counters.batches_unplaced.store(unplaced, Ordering::Relaxed);
+        }
         if let Ok(usage) = self.store.usage() {
             counters.held_bytes.store(usage.held_bytes, Ordering::Relaxed);
             counters.disk_bytes.store(usage.disk_bytes, Ordering::Relaxed);
@@ -431,6 +483,7 @@ fn take(waiting: &mut Waiting, pace: &Pace, counters: &RecorderCounters) -> Work
     let all = flush || waiting.closed;
     let mut work = Work {
         transitions: Vec::new(),
+        records: Vec::new(),
         dropped: None,
         samples: Vec::new(),
         requests: waiting.requests.drain(..).collect(),
@@ -440,6 +493,7 @@ fn take(waiting: &mut Waiting, pace: &Pace, counters: &RecorderCounters) -> Work
         return work;
     }
     work.transitions = waiting.transitions.drain(..).collect();
+    work.records = waiting.records.drain(..).collect();
     work.dropped = waiting.dropped.take();
     if all || pace.due_in(waiting).is_some_and(|left| left.is_zero()) {
         let count = if all { waiting.samples.len() } else { waiting.samples.len().min(pace.commit_samples) };

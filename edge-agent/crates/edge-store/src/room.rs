@@ -8,7 +8,9 @@ use protocol::{
 use rusqlite::{Connection, params};
 
 use crate::file::{Growth, ROOM_FOR_ANY, failed};
+use crate::placing::is_of_other_boot;
 use crate::schema::{key, keys, sequence_of};
+use crate::seal::Cipher;
 use crate::thin::thin;
 use crate::writing::Writing;
 use crate::{EdgeStore, StoreError};
@@ -49,7 +51,7 @@ impl EdgeStore {
     /// # Errors
     /// The file cannot be written.
     pub fn free_replayed(&mut self, now: Timestamp) -> Result<usize, StoreError> {
-        let before = now.minus(self.settings().replay_window);
+        let before = self.time.keeping_at().unwrap_or(now).minus(self.settings().replay_window);
         self.free(before.micros())
     }
 
@@ -99,12 +101,17 @@ impl EdgeStore {
     fn evict(&mut self, now: Timestamp) -> Result<bool, StoreError> {
         const ACTION: &str = "evict batches";
         for stream in EVICTION_ORDER {
+            let (cipher, boot) = (self.cipher().clone(), self.time.boot);
             let connection = &self.file()?.connection;
-            let Some(victims) = victims(connection, stream).map_err(failed(ACTION))? else { continue };
+            let Some(victims) = victims(connection, &cipher, stream).map_err(failed(ACTION))? else {
+                continue;
+            };
             if stream == StreamId::Diagnostic && victims.messages.len() < DIAGNOSTICS_MIN {
                 continue;
             }
-            let kept = if victims.thinned { None } else { thinned(&victims, now) };
+            let range = (key(stream, victims.first), key(stream, victims.last));
+            let foreign = is_of_other_boot(connection, boot, range).map_err(failed(ACTION))?;
+            let kept = if victims.thinned || foreign { None } else { thinned(&victims, now) };
             let lost = self.write(ACTION, |writing| {
                 let range = params![key(stream, victims.first), key(stream, victims.last)];
                 writing
@@ -165,7 +172,7 @@ fn free_stream(
         .execute([keys(stream).0, through])
 }
 
-fn victims(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option<Victims>> {
+fn victims(connection: &Connection, cipher: &Cipher, stream: StreamId) -> rusqlite::Result<Option<Victims>> {
     let sql = "SELECT key, count, thinned, message FROM outbox
                WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
@@ -174,7 +181,8 @@ fn victims(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option
     let mut found: Option<Victims> = None;
     let (mut entries, mut bytes) = (0_i64, 0_usize);
     while let Some(row) = rows.next()? {
-        let (sequence, count, thinned) = (sequence_of(row.get(0)?), row.get::<_, i64>(1)?, row.get(2)?);
+        let (key, count, thinned) = (row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?);
+        let sequence = sequence_of(key);
         let victims = found.get_or_insert_with(|| Victims {
             stream,
             first: sequence,
@@ -184,7 +192,7 @@ fn victims(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option
             messages: Vec::new(),
         });
         let is_neighbour = victims.last.next() == sequence && victims.thinned == thinned;
-        let message: Vec<u8> = row.get(3)?;
+        let message = cipher.open(key, row.get(3)?);
         (entries, bytes) = (entries + count, bytes + message.len());
         let is_large = entries > EVICT_SAMPLES_MAX || bytes > EVICT_BYTES_MAX;
         if !is_neighbour || (is_large && !victims.messages.is_empty()) {

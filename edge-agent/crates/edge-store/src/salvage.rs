@@ -18,14 +18,13 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::file::{ROOM_FOR_ANY, connect, failed};
 use crate::schema::{self, key};
-use crate::writing::{NUMBERS_SKIPPED, PerStream, damaged, insert, read_streams, slot};
+use crate::seal::{BufferKey, Cipher};
+use crate::walk::walk;
+use crate::writing::{NUMBERS_SKIPPED, PerStream, damaged, read_streams, slot};
 use crate::{EdgeStore, Settings, StoreError};
 
 /// Acknowledged batches that are looked for, below the watermark: about the default replay window.
 const REPLAYED_MAX: u64 = 20_000;
-
-/// Most attempts to read behind a damaged place; each takes microseconds.
-const PROBES_MAX: u32 = 200_000;
 
 /// Batches copied in one transaction.
 const CHUNK: usize = 64;
@@ -64,10 +63,23 @@ pub(crate) fn carry_on(
         return Ok((store, None));
     };
     let mut store = EdgeStore::anew(settings, head.epoch)?;
-    let rescue = Rescue { wreck: &wreck, head: &head, now };
+    let cipher = store.cipher().clone();
+    let rescue = Rescue { wreck: &wreck, head: &head, cipher: &cipher, now };
     rescue.copy_tables(&mut store)?;
     let salvaged = rescue.copy_batches(&mut store)?;
     Ok((store, Some(salvaged)))
+}
+
+/// Refuses a key with which the damaged file cannot be carried on. If its head cannot be read nothing can be told, and
+/// nothing of it is carried on.
+pub(crate) fn check_key(path: &Path, key: Option<&BufferKey>) -> Result<(), StoreError> {
+    let epoch = |wreck: &Connection| schema::meta(wreck, "epoch").ok().flatten();
+    let Ok(wreck) = connect(path) else { return Ok(()) };
+    let Some(epoch) = epoch(&wreck) else { return Ok(()) };
+    match Cipher::of_file(&wreck, path, key, Epoch::from_u64(epoch)) {
+        Err(error @ (StoreError::KeyMissing { .. } | StoreError::KeyWrong { .. })) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn read_head(wreck: &Connection) -> rusqlite::Result<Option<Head>> {
@@ -130,6 +142,7 @@ struct Found {
 struct Rescue<'a> {
     wreck: &'a Connection,
     head: &'a Head,
+    cipher: &'a Cipher,
     now: Timestamp,
 }
 
@@ -144,7 +157,7 @@ impl Rescue<'_> {
         store.write(ACTION, |writing| {
             copy_table(self.wreck, writing.connection, "series").map_err(failed(ACTION))?;
             // Alarms that cannot be read begin anew; a command that cannot is answered anew.
-            for table in ["alarm", "command"] {
+            for table in ["boot", "unplaced", "alarm", "command"] {
                 if is_sound(self.wreck, table).unwrap_or(false) {
                     copy_table(self.wreck, writing.connection, table).map_err(failed(ACTION))?;
                 }
@@ -183,8 +196,7 @@ impl Rescue<'_> {
         store.make_room(ROOM_FOR_ANY, self.now)?;
         store.write(ACTION, |writing| {
             chunk.drain(..).try_for_each(|found| {
-                insert(writing.connection, &found.header, found.committed_at, &found.message)
-                    .map_err(failed(ACTION))
+                writing.insert(&found.header, found.committed_at, found.message).map_err(failed(ACTION))
             })
         })
     }
@@ -211,7 +223,7 @@ impl Rescue<'_> {
         Ok(gaps)
     }
 
-    /// Reads every batch that can be read. Where reading fails the rest is halved until it succeeds.
+    /// Hands over every batch that can be read.
     fn scan(
         &self,
         stream: StreamId,
@@ -221,42 +233,12 @@ impl Rescue<'_> {
         // The log may be cut: batches can be readable beyond the number that the stream knows.
         let end = Sequence::from_u64(next.as_u64() + NUMBERS_SKIPPED - 1);
         let begin = Sequence::from_u64(acked.as_u64().saturating_sub(REPLAYED_MAX) + 1);
-        let mut open = vec![(key(stream, begin), key(stream, end))];
-        let mut probes = 0;
-        while let Some((first, last)) = open.pop() {
-            probes += 1;
-            let Some(failed_at) = self.read_run(first, last, take)? else { continue };
-            if failed_at >= last || probes >= PROBES_MAX {
-                continue;
-            }
-            let middle = failed_at + (last - failed_at) / 2;
-            open.push((middle + 1, last));
-            open.push((failed_at, middle));
-        }
-        Ok(())
-    }
-
-    /// Reads rows until one cannot be read; says at which key.
-    fn read_run(
-        &self,
-        first: i64,
-        last: i64,
-        take: &mut impl FnMut(Found) -> Result<(), StoreError>,
-    ) -> Result<Option<i64>, StoreError> {
-        let sql = "SELECT key, committed_at, message FROM outbox WHERE key BETWEEN ?1 AND ?2 ORDER BY key";
-        let mut at = first;
-        let Ok(mut statement) = self.wreck.prepare_cached(sql) else { return Ok(Some(last)) };
-        let Ok(mut rows) = statement.query([first, last]) else { return Ok(Some(first)) };
-        loop {
-            let Ok(row) = rows.next() else { return Ok(Some(at)) };
-            let Some(row) = row else { return Ok(None) };
-            let columns = (row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, Vec<u8>>(2));
-            let (Ok(key), Ok(committed_at), Ok(message)) = columns else { return Ok(Some(at)) };
-            if let Some(header) = self.check(key, &message) {
-                take(Found { header, committed_at, message })?;
-            }
-            at = key + 1;
-        }
+        walk(self.wreck, key(stream, begin), key(stream, end), &mut |row| {
+            let message = self.cipher.open(row.key, row.message);
+            let Some(header) = self.check(row.key, &message) else { return Ok(()) };
+            take(Found { header, committed_at: row.committed_at, message })
+        })
+        .map(|_| ())
     }
 
     /// The header, if the message is what its key says and its checksum holds.
@@ -275,7 +257,7 @@ fn note_gaps(message: &[u8], accounted: &mut [Accounted; StreamId::ALL.len()]) {
             DiagnosticRecord::Gap(gap) => {
                 accounted[slot(gap.stream)].add(gap.first.as_u64(), gap.last.as_u64());
             }
-            DiagnosticRecord::Dropped(_) => {}
+            DiagnosticRecord::Dropped(_) | DiagnosticRecord::Clock(_) => {}
         }
     }
 }

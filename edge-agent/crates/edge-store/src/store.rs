@@ -13,8 +13,11 @@ use crate::alarms::{self, StoredAlarm};
 use crate::file::{
     ALARM_ROW_BYTES, BufferFile, FEW, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, failed, set_aside,
 };
+use crate::placing::{Time, first_unplaced};
 use crate::salvage::{self, Salvaged};
 use crate::schema::{key, keys, sequence_of};
+use crate::seal::Cipher;
+use crate::tally::{Facts, Tally, facts, tally};
 use crate::writing::{NUMBERS_SKIPPED, PerStream, Writing, damaged, read_streams, slot, write_streams};
 use crate::{Settings, StoreError, schema};
 
@@ -55,10 +58,13 @@ pub struct EdgeStore {
     file: Option<BufferFile>,
     settings: Settings,
     epoch: Epoch,
+    cipher: Cipher,
     /// What the next commits will be numbered, as of the last commit that returned.
     next: PerStream,
     /// The backend's watermarks; written with the next commit.
     acked: PerStream,
+    /// What it knows of the time.
+    pub(crate) time: Time,
     /// Commits since the numbers were last written to `stream`.
     unnoted: u32,
     /// Samples and records lost by eviction since the buffer was opened.
@@ -86,8 +92,10 @@ impl EdgeStore {
                 Ok(Opened { store, set_aside: None, salvaged: None, log_was_cut })
             }
             Opening::Damaged => {
+                salvage::check_key(&path, settings.key.as_ref())?;
                 let aside = set_aside(&path, now.micros())?;
-                let (store, salvaged) = salvage::carry_on(&aside, settings, fresh, now)?;
+                let (mut store, salvaged) = salvage::carry_on(&aside, settings, fresh, now)?;
+                store.look_at_time()?;
                 Ok(Opened { store, set_aside: Some(aside), salvaged, log_was_cut: false })
             }
         }
@@ -98,7 +106,22 @@ impl EdgeStore {
         let epoch = schema::meta(&file.connection, "epoch").map_err(failed("read the epoch"))?;
         let (next, acked) = read_streams(&file.connection).map_err(failed("look at the streams"))?;
         let epoch = epoch.map_or(fresh, Epoch::from_u64);
-        Ok(Self { file: Some(file), settings, epoch, next, acked, unnoted: 0, evicted: 0, set_aside: 0 })
+        let cipher = Cipher::of_file(&file.connection, &settings.path, settings.key.as_ref(), epoch)?;
+        cipher.mark(&file.connection).map_err(failed("note its encryption"))?;
+        let time =
+            Time::read(&file.connection, &cipher, settings.boot).map_err(failed("look for the time"))?;
+        Ok(Self {
+            file: Some(file),
+            settings,
+            epoch,
+            cipher,
+            next,
+            acked,
+            time,
+            unnoted: 0,
+            evicted: 0,
+            set_aside: 0,
+        })
     }
 
     /// A new file in the place of one that was set aside.
@@ -151,6 +174,11 @@ impl EdgeStore {
     #[must_use]
     pub const fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// What its messages are sealed with.
+    pub(crate) fn cipher(&self) -> &Cipher {
+        &self.cipher
     }
 
     /// How it was set up.
@@ -207,6 +235,8 @@ impl EdgeStore {
         now: Timestamp,
     ) -> Result<BatchHeader, StoreError> {
         self.make_room(room_for(body) + alarms::room_for(timers), now)?;
+        let placed = self.time.placed(body);
+        let body = placed.as_ref().unwrap_or(body);
         self.write("commit a batch", |writing| {
             writing.only_appends = true;
             let header = writing.append(Detail::Full, body, now)?;
@@ -218,7 +248,23 @@ impl EdgeStore {
         })
     }
 
-    /// What is held of every stream.
+    /// Counts a part of a stream from a number on; `recent` sets apart what was committed since then.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn tally(&self, stream: StreamId, from: Sequence, recent: Timestamp) -> Result<Tally, StoreError> {
+        tally(self.connection()?, stream, from, self.acked(stream), recent).map_err(failed("count batches"))
+    }
+
+    /// What else it says of itself.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn facts(&self) -> Result<Facts, StoreError> {
+        facts(self.connection()?).map_err(failed("look at itself"))
+    }
+
+    /// What is held of every stream and may be sent: up to the first batch whose time is not known.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -233,6 +279,9 @@ impl EdgeStore {
                 .prepare_cached("SELECT min(key) FROM outbox WHERE key BETWEEN ?1 AND ?2")
                 .and_then(|mut statement| statement.query_row(keys(range.stream), |row| row.get(0)))
                 .map_err(failed("look at a stream"))?;
+            let unplaced =
+                first_unplaced(self.connection()?, range.stream).map_err(failed("look at a stream"))?;
+            range.next = unplaced.unwrap_or(range.next);
             range.oldest = oldest.map_or(range.next, sequence_of);
         }
         Ok(ranges)
@@ -250,8 +299,8 @@ impl EdgeStore {
         now: Timestamp,
     ) -> Result<Option<StoredBatch>, StoreError> {
         loop {
-            let Some(batch) = read_row(self.connection()?, stream, from).map_err(failed("read a batch"))?
-            else {
+            let row = read_row(self.connection()?, &self.cipher, stream, from);
+            let Some(batch) = row.map_err(failed("read a batch"))? else {
                 return Ok(None);
             };
             if self.is_sound(&batch) {
@@ -336,10 +385,19 @@ impl EdgeStore {
         work: impl FnOnce(&mut Writing<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let (epoch, next, acked, unnoted) = (self.epoch, self.next, self.acked, self.unnoted);
-        let message_bytes_max = self.settings.message_bytes_max;
+        let (message_bytes_max, cipher) = (self.settings.message_bytes_max, self.cipher.clone());
+        let (boot, committed_at) = (self.time.boot, self.time.committing_at());
         let transaction = self.file()?.connection.transaction().map_err(failed(action))?;
-        let mut writing =
-            Writing { connection: &transaction, epoch, next, message_bytes_max, only_appends: false };
+        let mut writing = Writing {
+            connection: &transaction,
+            cipher: &cipher,
+            epoch,
+            next,
+            message_bytes_max,
+            boot,
+            committed_at,
+            only_appends: false,
+        };
         let done = work(&mut writing)?;
         let next = writing.next;
         let unnoted = if writing.only_appends { unnoted + 1 } else { UNNOTED_MAX };
@@ -355,6 +413,7 @@ impl EdgeStore {
 
 fn read_row(
     connection: &Connection,
+    cipher: &Cipher,
     stream: StreamId,
     from: Sequence,
 ) -> rusqlite::Result<Option<StoredBatch>> {
@@ -362,7 +421,8 @@ fn read_row(
     connection
         .prepare_cached(sql)?
         .query_row([key(stream, from), keys(stream).1], |row| {
-            Ok(StoredBatch { stream, sequence: sequence_of(row.get(0)?), message: row.get(1)? })
+            let (key, stored) = (row.get(0)?, row.get(1)?);
+            Ok(StoredBatch { stream, sequence: sequence_of(key), message: cipher.open(key, stored) })
         })
         .optional()
 }

@@ -9,7 +9,9 @@ use rusqlite::{Connection, Transaction, params};
 
 use crate::StoreError;
 use crate::file::failed;
+use crate::placing::{BootNow, note_unplaced};
 use crate::schema::{key, keys, sequence_of};
+use crate::seal::Cipher;
 
 /// How many numbers of each stream are left out after damage: more than the log can have held, and more
 /// than a plant commits in five days.
@@ -24,9 +26,14 @@ pub(crate) type PerStream = [Sequence; StreamId::ALL.len()];
 /// What a transaction works with.
 pub(crate) struct Writing<'a> {
     pub connection: &'a Transaction<'a>,
+    pub cipher: &'a Cipher,
     pub epoch: Epoch,
     pub next: PerStream,
     pub message_bytes_max: usize,
+    /// The boot in which this is.
+    pub boot: Option<BootNow>,
+    /// What is written as the time of a commit; `None`: what the caller says.
+    pub committed_at: Option<Timestamp>,
     /// Whether the numbers can be read off the batches, so that they need not be written.
     pub only_appends: bool,
 }
@@ -47,9 +54,31 @@ impl Writing<'_> {
             return Err(DecodeError::TooLarge { what, actual, allowed: self.message_bytes_max }.into());
         }
         let header = BatchHeader::read(&message)?;
-        insert(self.connection, &header, now.micros(), &message).map_err(failed("insert a batch"))?;
+        self.insert(&header, self.committed_at.unwrap_or(now).micros(), message)
+            .map_err(failed("insert a batch"))?;
         self.next[slot(stream)] = sequence.next();
         Ok(header)
+    }
+
+    /// Puts a message into its row.
+    pub(crate) fn insert(
+        &mut self,
+        header: &BatchHeader,
+        committed_at: i64,
+        message: Vec<u8>,
+    ) -> rusqlite::Result<()> {
+        let sql =
+            "INSERT INTO outbox (key, committed_at, count, thinned, message) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let (key, thinned) = (key(header.stream, header.sequence), header.detail == Detail::Thinned);
+        let stored = self.cipher.seal(key, message);
+        self.connection.prepare_cached(sql)?.execute(params![
+            key,
+            committed_at,
+            header.count,
+            thinned,
+            stored
+        ])?;
+        note_unplaced(self.connection, self.boot, key, header)
     }
 
     /// Appends diagnostic records.
@@ -86,20 +115,6 @@ pub(crate) const fn slot(stream: StreamId) -> usize {
 /// The record of batches that a damaged file gave up.
 pub(crate) fn damaged(stream: StreamId, first: Sequence, last: Sequence, at: Timestamp) -> DiagnosticRecord {
     DiagnosticRecord::Gap(Gap { stream, first, last, samples: 0, reason: LossReason::Damaged, at })
-}
-
-pub(crate) fn insert(
-    connection: &Connection,
-    header: &BatchHeader,
-    committed_at: i64,
-    message: &[u8],
-) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO outbox (key, committed_at, count, thinned, message) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let (key, thinned) = (key(header.stream, header.sequence), header.detail == Detail::Thinned);
-    connection
-        .prepare_cached(sql)?
-        .execute(params![key, committed_at, header.count, thinned, message])
-        .map(|_| ())
 }
 
 /// Next sequences and watermarks. The next one is beyond the newest batch, if that can be read.

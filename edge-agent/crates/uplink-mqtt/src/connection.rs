@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use delivery::{AckOutcome, Delivery, Outbox, OutboxError, Settings, TimeoutOutcome};
+use plant_model::Monotonic;
 use protocol::{Channel, CumulativeAck, Hello, Sequence, StreamId, Topic};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, Packet, Publish, PublishProperties};
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::tls_time::TlsTime;
 use crate::{Cargo, Sidecar, TlsError, UplinkCounters, UplinkSettings, Urgent, UrgentMessage, tls};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -122,6 +124,8 @@ pub(crate) struct Connection<'a> {
     introduced: Notify,
     /// When the other end was heard last.
     heard_at: Mutex<Instant>,
+    /// When hello was said, until it is answered.
+    asked_at: Mutex<Option<Monotonic>>,
 }
 
 impl<'a> Connection<'a> {
@@ -139,6 +143,7 @@ impl<'a> Connection<'a> {
             acks: AckSlots::default(),
             introduced: Notify::new(),
             heard_at: Mutex::new(Instant::now()),
+            asked_at: Mutex::new(None),
             message_bytes_max: AtomicUsize::new(usize::MAX),
         }
     }
@@ -161,7 +166,8 @@ impl<'a> Connection<'a> {
 
     fn dial(&self) -> Result<(AsyncClient, EventLoop), TlsError> {
         let s = self.settings;
-        let tls = tls::client(&s.ca_file, &s.certificate_file, &s.key_file)?;
+        let time = TlsTime { clock: self.clock, floor: s.time_floor };
+        let tls = tls::client(&s.ca_file, &s.certificate_file, &s.key_file, time)?;
         let mut options = MqttOptions::new(format!("{}/{}", s.tenant, s.gateway), &s.host, s.port);
         options
             .set_keep_alive(KEEP_ALIVE)
@@ -240,12 +246,23 @@ impl<'a> Connection<'a> {
         let topic = std::str::from_utf8(&publish.topic).ok().and_then(|t| Topic::parse(t).ok());
         match topic.map(|t| t.channel) {
             Some(Channel::Ack) => match CumulativeAck::decode(&publish.payload) {
-                Ok(ack) => self.acks.put(ack),
+                Ok(ack) => {
+                    self.tell_time(&publish.payload, urgent);
+                    self.acks.put(ack);
+                }
                 Err(error) => tracing::warn!(error = %error, "an acknowledgement cannot be read"),
             },
             Some(Channel::Command) => urgent.command(&publish.payload),
             Some(other) => tracing::debug!(channel = other.path(), "a message without a reader"),
             None => tracing::warn!("a message under a topic that is not ours"),
+        }
+    }
+
+    /// The first answer to hello says what time it is.
+    fn tell_time(&self, ack: &[u8], urgent: &dyn Urgent) {
+        let asked_at = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(asked_at), Some(told)) = (asked_at, CumulativeAck::told_at(ack)) {
+            urgent.time_told(told, self.clock.now().since(asked_at));
         }
     }
 
@@ -282,7 +299,9 @@ impl<'a> Connection<'a> {
         backoff: &mut Backoff,
     ) -> Result<End, UplinkError> {
         let held = outbox.held();
-        let settings = Settings { window: WINDOW, stall: STALL, ..Settings::default() };
+        let telemetry_bytes_per_second = self.settings.telemetry_bytes_per_second;
+        let settings =
+            Settings { window: WINDOW, stall: STALL, telemetry_bytes_per_second, ..Settings::default() };
         let mut delivery = Delivery::new(settings, outbox.epoch(), held);
         for channel in [Channel::Ack, Channel::Command] {
             client.subscribe(self.topic(channel), QoS::AtLeastOnce).await.map_err(Box::new)?;
@@ -293,6 +312,7 @@ impl<'a> Connection<'a> {
             agent_version: self.settings.agent_version.clone(),
             streams: held.to_vec(),
         };
+        *self.asked_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
         self.publish(client, Channel::Hello, QoS::AtLeastOnce, hello.encode()).await?;
         self.publish(client, Channel::Catalogue, QoS::AtLeastOnce, sidecar.catalogue()).await?;
         self.introduced.notify_one();

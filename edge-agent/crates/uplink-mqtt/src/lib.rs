@@ -19,13 +19,15 @@
 mod connection;
 mod counters;
 mod tls;
+mod tls_time;
 mod urgent;
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use delivery::Outbox;
-use plant_model::{GatewayId, TenantId};
+use plant_model::{GatewayId, TenantId, Timestamp};
 use service_kit::{Backoff, Clock};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +56,10 @@ pub struct UplinkSettings {
     pub key_file: PathBuf,
     /// Version of the agent, told in hello.
     pub agent_version: String,
+    /// It is not earlier than this, whatever the clock says: certificates are judged accordingly.
+    pub time_floor: Timestamp,
+    /// How many bytes of telemetry are sent a second at most; `None` for no limit.
+    pub telemetry_bytes_per_second: Option<NonZeroU64>,
     /// How long a stop may take to deliver what is committed.
     pub drain_max: Duration,
 }

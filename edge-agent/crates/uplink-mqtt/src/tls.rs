@@ -10,6 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
+use crate::tls_time::{TlsTime, Verifier};
+
 /// Why no TLS configuration can be built.
 #[derive(Debug, Error)]
 pub enum TlsError {
@@ -35,7 +37,12 @@ pub enum TlsError {
     },
 }
 
-pub(crate) fn client(ca: &Path, certificate: &Path, key: &Path) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn client(
+    ca: &Path,
+    certificate: &Path,
+    key: &Path,
+    time: TlsTime,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in certificates("certificate of an authority", ca)? {
         roots.add(authority).map_err(|e| file("certificate of an authority", ca, &e))?;
@@ -44,10 +51,13 @@ pub(crate) fn client(ca: &Path, certificate: &Path, key: &Path) -> Result<Arc<Cl
     let private = PrivateKeyDer::from_pem_file(key).map_err(|e| file("private key", key, &e))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mismatch = |source| TlsError::Mismatch { certificate: certificate.into(), key: key.into(), source };
-    ClientConfig::builder_with_provider(provider)
+    let verifier = Verifier::new(roots, Arc::clone(&provider), time);
+    let verifier = verifier.map_err(|e| file("certificate of an authority", ca, &e))?;
+    ClientConfig::builder_with_details(provider, Arc::new(time))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(mismatch)?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(chain, private)
         .map(Arc::new)
         .map_err(mismatch)
@@ -74,7 +84,8 @@ mod tests {
     #[test]
     fn a_missing_file_is_named_with_what_it_should_hold() {
         let nowhere = Path::new("/nonexistent/ca.crt");
-        let error = client(nowhere, nowhere, nowhere).expect_err("missing").to_string();
+        let time = TlsTime { clock: service_kit::Clock::start(), floor: plant_model::Timestamp::default() };
+        let error = client(nowhere, nowhere, nowhere, time).expect_err("missing").to_string();
         assert!(error.contains("/nonexistent/ca.crt") && error.contains("authority"), "{error}");
     }
 }

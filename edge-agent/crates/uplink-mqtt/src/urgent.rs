@@ -2,6 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
+
+use plant_model::Timestamp;
 
 /// What a port answers with.
 pub type UrgentFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -29,6 +32,9 @@ pub trait Urgent: Send + Sync {
 
     /// Waits until there may be a message; it may end for nothing.
     fn changed(&self) -> UrgentFuture<'_, ()>;
+
+    /// The backend has said what time it was, `round_trip` after hello.
+    fn time_told(&self, at: Timestamp, round_trip: Duration);
 
     /// A command has come.
     fn command(&self, message: &[u8]);

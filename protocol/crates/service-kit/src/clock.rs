@@ -57,13 +57,19 @@ impl Clock {
         }
     }
 
+    /// When the system was booted, as this clock was told; `None` while nobody knows, and where it is not kept.
+    #[must_use]
+    pub fn booted_at(&self) -> Option<Timestamp> {
+        match self.booted_at.load(Ordering::Relaxed) {
+            OF_THE_SYSTEM | 0 => None,
+            booted_at => Some(Timestamp::from_micros(booted_at)),
+        }
+    }
+
     /// The same instant by this clock, if it was taken while the time was not known and now it is.
     #[must_use]
     pub fn placed(&self, at: Timestamp) -> Timestamp {
-        match self.booted_at.load(Ordering::Relaxed) {
-            OF_THE_SYSTEM => at,
-            booted_at => at.placed(Timestamp::from_micros(booted_at)),
-        }
+        self.booted_at().map_or(at, |booted_at| at.placed(booted_at))
     }
 
     /// The wall clock of the system, right or wrong.

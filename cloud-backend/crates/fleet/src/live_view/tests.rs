@@ -118,6 +118,17 @@ fn late_data_never_moves_the_latest_value_back() {
 }
 
 #[test]
+fn e2_a_value_from_the_future_moves_nothing_until_its_time_has_come() {
+    let mut view = view();
+    view.heard_from(&gateway(), Timestamp::from_micros(1_000));
+    let limit = Timestamp::from_micros(1_000).plus(FUTURE_MAX).micros();
+    assert_eq!(view.apply_live(&gateway(), &live(SPEED, vec![sample(limit + 1, 5)])), []);
+    assert_eq!(view.apply_live(&gateway(), &live(SPEED, vec![sample(2_000, 4)])).len(), 1);
+    view.heard_from(&gateway(), Timestamp::from_micros(2_000));
+    assert_eq!(view.apply_live(&gateway(), &live(SPEED, vec![sample(limit + 1, 5)])).len(), 1);
+}
+
+#[test]
 fn of_two_values_of_one_instant_the_one_that_came_last_is_shown() {
     let mut view = view();
     let updates = view.apply_live(&gateway(), &live(SPEED, vec![sample(50, 5), sample(50, 6)]));

@@ -1,6 +1,6 @@
 //! The ledger: what became of everything a gateway sent.
 
-use fleet::{DroppedRow, GapRow, LedgerRow, QuarantineRow};
+use fleet::{ClockRow, DroppedRow, GapRow, LedgerRow, QuarantineRow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -71,6 +71,22 @@ pub(crate) struct Quarantined {
     pub(crate) size_bytes: u64,
 }
 
+/// Something that happened to the time of the gateway.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ClockChange {
+    /// `set`: it was not known and now is. `stepped`: the clock was set. `never_known`: it was booted again before
+    /// the time of `samples` was known; their time is uncertain.
+    pub(crate) change: String,
+    /// What time it was until then; of `never_known` the earliest time that was given.
+    pub(crate) from: Instant,
+    /// What time it was from then on; of `never_known` the latest time that was given.
+    pub(crate) to: Instant,
+    /// How long the gateway had been up, in milliseconds.
+    pub(crate) uptime_ms: u64,
+    /// Samples, transitions and records whose time was never known.
+    pub(crate) samples: u64,
+}
+
 /// Samples that the gateway lost before they became a batch.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Dropped {
@@ -118,6 +134,8 @@ pub(crate) struct Ledger {
     pub(crate) quarantined: Vec<Quarantined>,
     /// Samples that never became a batch; in the row of the telemetry stream.
     pub(crate) dropped: Vec<Dropped>,
+    /// What happened to the time of the gateway, the newest hundred; in the row of the diagnostic stream.
+    pub(crate) clock: Vec<ClockChange>,
     /// When the last batch arrived.
     #[schema(required)]
     pub(crate) last_received_at: Option<Instant>,
@@ -136,6 +154,13 @@ impl From<LedgerRow> for Ledger {
             reason: dropped.reason,
             from: dropped.from.into(),
             to: dropped.to.into(),
+        };
+        let clock = |row: ClockRow| ClockChange {
+            change: row.change,
+            from: row.from.into(),
+            to: row.to.into(),
+            uptime_ms: row.uptime_us / 1000,
+            samples: row.samples,
         };
         let quarantined = |batch: QuarantineRow| Quarantined {
             sequence: batch.sequence.as_u64(),
@@ -164,6 +189,7 @@ impl From<LedgerRow> for Ledger {
             bytes_received: row.bytes_received,
             gaps: row.gaps.into_iter().map(gap).collect(),
             dropped: row.dropped.into_iter().map(dropped).collect(),
+            clock: row.clock.into_iter().map(clock).collect(),
             last_received_at: row.last_received_at.map(Instant),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet::{DroppedRow, GapRow, LedgerRow, QuarantineRow};
+use fleet::{ClockRow, DroppedRow, GapRow, LedgerRow, QuarantineRow};
 use ingestion::Coverage;
 use plant_model::GatewayId;
 use protocol::{Sequence, StreamId};
@@ -28,6 +28,9 @@ pub(super) fn ledger(c: &Connection) -> Result<Vec<LedgerRow>, Fault> {
         if row.stream == StreamId::Telemetry {
             row.dropped = dropped(c, (key.0, key.1))?;
         }
+        if row.stream == StreamId::Diagnostic {
+            row.clock = clock(c, (key.0, key.1))?;
+        }
     }
     all.extend(unreadable(c)?);
     all.sort_by(|a, b| (&a.gateway, a.epoch, a.stream).cmp(&(&b.gateway, b.epoch, b.stream)));
@@ -51,6 +54,7 @@ fn read_row(r: &Row<'_>) -> Result<LedgerRow, Fault> {
         gaps: Vec::new(),
         quarantined: Vec::new(),
         dropped: Vec::new(),
+        clock: Vec::new(),
     })
 }
 
@@ -102,6 +106,20 @@ fn dropped(c: &Connection, key: (&str, i64)) -> Result<Vec<DroppedRow>, Fault> {
     })
 }
 
+fn clock(c: &Connection, key: (&str, i64)) -> Result<Vec<ClockRow>, Fault> {
+    let sql = "SELECT change, from_at, to_at, uptime_us, samples FROM clock_change WHERE gateway = ?1 AND epoch = ?2
+               ORDER BY sequence DESC, position DESC LIMIT ?3";
+    rows(c, sql, params![key.0, key.1, LedgerRow::LOSSES_MAX as i64], |r| {
+        Ok(ClockRow {
+            change: r.text(0)?,
+            from: r.time(1)?,
+            to: r.time(2)?,
+            uptime_us: r.count(3)?,
+            samples: r.count(4)?,
+        })
+    })
+}
+
 /// Messages without a header: one row a gateway and stream, without an epoch.
 fn unreadable(c: &Connection) -> Result<Vec<LedgerRow>, Fault> {
     let sql = "SELECT gateway, stream, reason, count, bytes_received, last_received_at FROM unreadable ORDER BY reason";
@@ -127,6 +145,7 @@ fn unreadable(c: &Connection) -> Result<Vec<LedgerRow>, Fault> {
             gaps: Vec::new(),
             quarantined: Vec::new(),
             dropped: Vec::new(),
+            clock: Vec::new(),
         });
         row.received += count;
         row.rejected.push((reason, count));

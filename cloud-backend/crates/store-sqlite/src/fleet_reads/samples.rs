@@ -10,6 +10,7 @@ use fleet::{Collector, GatewayLatest, LatestScan, SampleQuery, SampleSet, TagInf
 use plant_model::{DataType, GatewayId};
 use protocol::{Batch, BatchBody, SeriesId, SeriesSamples, StreamId, TagRole};
 use rusqlite::{Connection, Row, params};
+use service_kit::Clock;
 
 use super::gateways::catalogues;
 use crate::codec::{Columns, epoch_bits, row, rows};
@@ -114,7 +115,7 @@ pub(super) fn latest(c: &Connection) -> Result<Vec<GatewayLatest>, Fault> {
     catalogues(c, None)?
         .into_iter()
         .map(|(gateway, catalogue)| {
-            let mut scan = LatestScan::new(&catalogue);
+            let mut scan = LatestScan::new(&catalogue, Clock::system());
             let sql =
                 "SELECT epoch, sequence, body FROM batch WHERE gateway = ?1 AND stream = ?2 AND epoch = ?3
                        ORDER BY last_at DESC, sequence DESC LIMIT ?4";
