@@ -129,7 +129,7 @@ impl BufferView {
     pub(crate) fn of(parts: &Parts) -> Self {
         let held = parts.streams.iter().map(Counted::held).fold(Holding::default(), Holding::plus);
         let acknowledged: u64 = parts.streams.iter().map(|s| s.acknowledged.bytes).sum();
-        let room_bytes = parts.usage.room_bytes().saturating_add(acknowledged);
+        let room_bytes = parts.usage.left_bytes().saturating_add(acknowledged);
         let bytes_per_day = bytes_per_day(held, parts.recent, parts.usage.held_bytes);
         Self {
             epoch: parts.epoch.clone(),
@@ -316,14 +316,14 @@ mod tests {
     #[test]
     fn what_the_backend_has_counts_as_room() {
         let facts = Facts { layout: 4, is_sealed: false, series: 3, set_aside: 0 };
-        let usage = Usage { held_bytes: 10 << 20, disk_bytes: 64 << 20, bytes_max: 64 << 20 };
+        let usage = Usage::resting(10 << 20, 64 << 20, 64 << 20);
         let mut counted = Counted::new(StreamId::Telemetry, Sequence::from_u64(5), Sequence::from_u64(9));
         counted.acknowledged = held(6 << 20, 0, DAY / 2);
         counted.waiting = held(4 << 20, DAY / 2, DAY);
         let recent = Timestamp::from_micros(0);
         let (epoch, health) = (None, "readable".to_owned());
         let view = BufferView::of(&Parts { epoch, health, facts, usage, recent, streams: vec![counted] });
-        assert_eq!(view.room_bytes, usage.room_bytes() + (6 << 20));
+        assert_eq!(view.room_bytes, usage.left_bytes() + (6 << 20));
         assert_eq!(view.bytes_per_day, Some(10 << 20));
         assert!(view.days_left.is_some_and(|days| (5.0..7.0).contains(&days)), "{view:?}");
         assert_eq!(view.streams[0].not_delivered.bytes, 4 << 20);

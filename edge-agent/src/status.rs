@@ -251,6 +251,7 @@ async fn buffer(State(served): State<Arc<Served>>) -> Result<Json<BufferView>, (
         held_bytes: load(&counters.held_bytes),
         disk_bytes: load(&counters.disk_bytes),
         bytes_max: load(&counters.bytes_max),
+        room_bytes: load(&counters.room_bytes),
     };
     let (health, now) = (counters.health().name(), observed.clock.wall());
     buffer_view::survey(&client, &observed.epoch, health, usage, now).await.map(Json).map_err(unreadable)

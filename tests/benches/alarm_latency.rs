@@ -67,6 +67,7 @@ async fn measure() -> Result<()> {
         plant_file: None,
         commit_interval_ms: 5_000,
         dial: None,
+        ca_file: None,
     };
     let mut plant = Plant::start(&programs, &backend, folder.path(), &options).await?;
     plant.stop_agent().await?;

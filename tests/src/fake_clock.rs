@@ -26,7 +26,8 @@ impl FakeClock {
     pub fn over(program: &Path, folder: &Path) -> Result<Self> {
         let library = library().context("libfaketime is missing: `apt-get install faketime`")?;
         let place = |name: &str| folder.join(name);
-        let fake = Self { script: place("faked"), clock: place("faked.clock"), boot: place("faked.boot"), library };
+        let fake =
+            Self { script: place("faked"), clock: place("faked.clock"), boot: place("faked.boot"), library };
         let script = format!(
             "#!/bin/sh\n\
              exec unshare --user --map-root-user --mount sh -c '\n\

@@ -139,22 +139,6 @@ impl Service {
         ended.with_context(|| format!("{} still runs after {patience:?}", self.name))?.context("cannot wait")
     }
 
-    /// Stops it where it is, as a host that hangs would, until [`Self::resume`].
-    ///
-    /// # Errors
-    /// It cannot be signalled.
-    pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
-    }
-
-    /// Lets it go on after [`Self::freeze`].
-    ///
-    /// # Errors
-    /// It cannot be signalled.
-    pub fn resume(&self) -> Result<()> {
-        self.signal(Signal::SIGCONT)
-    }
-
     fn signal(&self, signal: Signal) -> Result<()> {
         let Some(pid) = self.child.id() else { return Ok(()) };
         kill(Pid::from_raw(i32::try_from(pid)?), signal)

@@ -10,12 +10,11 @@ use crate::step::{run, say};
 type Package = (&'static str, &'static [&'static str]);
 
 /// For the Rust tests: the interop tests run servers written in Python, others an agent with a clock of its own.
-pub(crate) const FOR_RUST: &[Package] =
-    &[
-        ("python3", &["python3", "--version"]),
-        ("python3-venv", &["python3", "-c", "import ensurepip, venv"]),
-        ("faketime", &["faketime", "-f", "+0", "true"]),
-    ];
+pub(crate) const FOR_RUST: &[Package] = &[
+    ("python3", &["python3", "--version"]),
+    ("python3-venv", &["python3", "-c", "import ensurepip, venv"]),
+    ("faketime", &["faketime", "-f", "+0", "true"]),
+];
 
 /// For the browser tests.
 pub(crate) const FOR_BROWSER: &[Package] = &[("chromium", &["test", "-e", "/usr/bin/chromium"])];

@@ -133,7 +133,7 @@ async fn an_alarm_during_a_hang_of_the_backend_is_seen_when_it_goes_on_and_the_n
         Course { steps: 1, hold: milliseconds(500), pause_max: milliseconds(100), patience: PATIENCE };
     steps::run(&scene.plant, &listener, &mut lanes, course).await?;
 
-    scene.backend.service.freeze()?;
+    scene.backend.service.suspend()?;
     let hang = async {
         tokio::time::sleep(Duration::from_secs(12)).await;
         scene.backend.service.resume()

@@ -118,7 +118,7 @@ async fn a7_stops_kills_a_changed_configuration_and_a_new_certificate_while_offl
     let renewed = authority.issue_gateway(&tenant, &gateway, Duration::from_secs(3_600))?;
     scene.plant.restart_agent().await?;
     let credentials = scene.plant.config().join("credentials");
-    std::fs::write(credentials.join("gateway.crt"), &renewed.certificate_pem)?;
+    std::fs::write(credentials.join("gateway.crt"), &renewed.certificate.chain_pem)?;
     std::fs::write(credentials.join("gateway.key"), &renewed.key_pem)?;
     scene.plant.agent.kill().await?;
     keeps(&scene, &before).context("a new certificate")?;

@@ -63,10 +63,9 @@ pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
 /// # Errors
 /// Every problem of that file that can be told without the machines.
 pub fn load_agent(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
-    let (report, path) = (Report::default(), folder.join("agent.toml"));
-    let plant = Plant { machines: &[], is_complete: false };
-    let agent =
-        read(&path, &report).and_then(|text| parse(&path, &text, &report, |root| agent::parse(root, &plant)));
+    let (report, path) = (Report::default(), folder.join(agent::FILE));
+    let build = |root: &mut section::Section<'_>| agent::parse(root, &mut Vec::new(), false);
+    let agent = read(&path, &report).and_then(|text| parse(&path, &text, &report, build));
     report.finish(agent)
 }
 

@@ -51,11 +51,17 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Of a file that nobody extends now, and that may grow to `bytes_max`.
+    #[must_use]
+    pub const fn resting(held_bytes: u64, disk_bytes: u64, bytes_max: u64) -> Self {
+        let most = if bytes_max < BYTES_MIN { BYTES_MIN } else { bytes_max };
+        Self { held_bytes, disk_bytes, bytes_max, room_bytes: most - LOG_BYTES_MAX }
+    }
+
     /// How much more it can hold, in bytes of pages.
     #[must_use]
-    pub const fn room_bytes(&self) -> u64 {
-        let most = if self.bytes_max < BYTES_MIN { BYTES_MIN } else { self.bytes_max };
-        (most - LOG_BYTES_MAX).saturating_sub(self.held_bytes)
+    pub const fn left_bytes(&self) -> u64 {
+        self.room_bytes.saturating_sub(self.held_bytes)
     }
 }
 

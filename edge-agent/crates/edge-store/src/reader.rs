@@ -150,7 +150,7 @@ impl BufferReader {
         let held = (number("page_count")? - number("freelist_count")?) * page_bytes;
         let disk_bytes = self.stamp.0.iter().flatten().map(|(bytes, _)| bytes).sum();
         let held_bytes = held.saturating_sub(reserved.unsigned_abs());
-        Ok(Usage { held_bytes, disk_bytes, bytes_max: disk_bytes })
+        Ok(Usage::resting(held_bytes, disk_bytes, disk_bytes))
     }
 
     /// What else it says of itself.

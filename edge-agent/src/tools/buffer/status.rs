@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &BufferStatusArguments) -> Result<Found> {
 /// Counts what a file holds. Nothing is read that is encrypted.
 fn look(reader: &BufferReader, bytes_max: Option<u64>) -> Result<BufferView, StoreError> {
     let usage = reader.usage()?;
-    let usage = Usage { bytes_max: bytes_max.unwrap_or(usage.bytes_max), ..usage };
+    let usage = Usage::resting(usage.held_bytes, usage.disk_bytes, bytes_max.unwrap_or(usage.bytes_max));
     let (everything, _) = count(reader, Timestamp::from_micros(0));
     let newest = everything.iter().filter_map(|c| c.held().committed).map(|(_, last)| last).max();
     let recent = newest.map_or(Timestamp::from_micros(0), |newest| newest.minus(RATE_WINDOW));
