@@ -9,6 +9,7 @@ mod backlog;
 mod bad_input;
 mod demo;
 mod faults;
+mod own_alarms;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
