@@ -40,28 +40,42 @@ fn fits(args: &JournalArgs, row: &JournalRow) -> bool {
         && args.alarm.as_ref().is_none_or(|alarm| *alarm == row.transition.alarm)
 }
 
+const HEADINGS: [&str; 10] =
+    ["decided at (UTC)", "machine", "alarm", "no.", "state", "cause", "value", "limit", "stored in", "by"];
+
+/// Columns of numbers, which stand under each other at the right.
+const NUMBERS: [usize; 4] = [3, 6, 7, 8];
+
+/// A table as wide as what is in it.
 fn text(rows: &[JournalRow]) -> String {
-    let mut out = format!(
-        "{:<24} {:<16} {:<20} {:>5} {:<14} {:<18} {:>12} {:>10} {:>10} {}\n",
-        "decided at (UTC)", "machine", "alarm", "no.", "state", "cause", "value", "limit", "stored in", "by"
-    );
-    for row in rows {
-        let t = &row.transition;
-        out.push_str(&format!(
-            "{:<24} {:<16} {:<20} {:>5} {:<14} {:<18} {:>12} {:>10} {:>7} ms {}\n",
-            instant(t.decided_at),
-            t.machine.as_str(),
-            t.alarm.as_str(),
-            t.occurrence,
-            format!("{} > {}", t.from.mnemonic(), t.to.mnemonic()),
-            t.cause.name(),
-            t.value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
-            t.limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()),
-            row.stored_at.since(t.decided_at).as_millis(),
-            by(t)
-        ));
+    let lines: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+    let mut out = String::new();
+    for line in &lines {
+        let padded = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if NUMBERS.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+        });
+        out.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
     }
     out
+}
+
+fn cells(row: &JournalRow) -> [String; HEADINGS.len()] {
+    let t = &row.transition;
+    [
+        instant(t.decided_at),
+        t.machine.to_string(),
+        t.alarm.to_string(),
+        t.occurrence.to_string(),
+        format!("{} > {}", t.from.mnemonic(), t.to.mnemonic()),
+        t.cause.name().to_owned(),
+        t.value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+        t.limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()),
+        format!("{} ms", row.stored_at.since(t.decided_at).as_millis()),
+        by(t),
+    ]
 }
 
 /// Who did it and why, where a person did.

@@ -175,7 +175,7 @@ async fn phase(plant: &Plant, listener: &Listener, lanes: &mut [Lane]) -> Result
     let before = backlog(plant).await?;
     let course = Course {
         steps: STEPS,
-        hold: Duration::from_millis(300),
+        hold: Duration::from_millis(500),
         pause_max: Duration::from_millis(200),
         patience: PATIENCE,
     };

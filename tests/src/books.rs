@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::api::Api;
 use crate::factory::Plant;
 
+/// The gateway's own entry among its machines.
+pub const GATEWAY: &str = "gateway";
+
 /// Samples, counted independently at each end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct SampleBooks {
@@ -72,6 +75,10 @@ async fn count_stored(plant: &Plant, api: &Api, from_us: i64, to_us: i64) -> Res
     let (mut stored, mut duplicate) = (0, 0);
     for machine in api.items(&format!("/tenants/{tenant}/machines")).await? {
         let id = machine["id"].as_str().context("a machine has an id")?;
+        // What the gateway measures of itself no machine has produced.
+        if id == GATEWAY {
+            continue;
+        }
         let base = format!("/tenants/{tenant}/gateways/{gateway}/machines/{id}");
         let detail = api.get(&base).await?;
         let tags: Vec<&str> =

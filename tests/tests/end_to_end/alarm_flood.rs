@@ -62,23 +62,20 @@ impl Scene {
     }
 }
 
-/// Eight seconds: four rounds of machines that go there and back in two.
-#[tokio::test(flavor = "multi_thread")]
-async fn d9_a_flood_of_a_thousand_transitions_a_second_is_stored_once_and_in_order_and_starves_nothing()
--> Result<()> {
+/// A plant whose machines have many alarms each, connected.
+async fn flooded() -> Result<(Scene, Vec<Source>)> {
     let mut scene = Scene::set().await?;
     let mut firsts = targets(&scene.plant)?;
     firsts.dedup_by(|a, b| a.machine == b.machine);
     let prepare = |target| Source::prepare(&scene.plant, target, ALARMS);
-    let mut sources: Vec<Source> = firsts.into_iter().map(prepare).collect::<Result<_>>()?;
+    let sources: Vec<Source> = firsts.into_iter().map(prepare).collect::<Result<_>>()?;
     scene.plant.restart_agent().await?;
     scene.connected().await?;
+    Ok((scene, sources))
+}
 
-    let (flooding, looking) =
-        tokio::join!(flood::run(&scene.plant, &mut sources, 4), look_on(&scene.api, &scene.plant.tenant));
-    flooding?;
-    looking?;
-    let lanes: Vec<Lane> = sources.iter().flat_map(Source::lanes).collect();
+/// Everything that the sources moved is stored once and in order, and no value of the machines is missing.
+async fn all_is_there(scene: &mut Scene, sources: &[Source]) -> Result<()> {
     let moved: u64 = sources.iter().map(Source::transitions).sum();
     let committed = || async {
         let status = scene.plant.status().await.ok()?;
@@ -88,6 +85,7 @@ async fn d9_a_flood_of_a_thousand_transitions_a_second_is_stored_once_and_in_ord
     ensure!(status["buffer"]["transitions_dropped"] == 0, "{status}");
 
     let held = scene.settle().await?;
+    let lanes: Vec<Lane> = sources.iter().flat_map(Source::lanes).collect();
     steps::judge(&transitions(&held)?, &lanes)?;
     let rows = samples(&held)?;
     let mut counters = 0;
@@ -99,6 +97,28 @@ async fn d9_a_flood_of_a_thousand_transitions_a_second_is_stored_once_and_in_ord
     }
     ensure!(counters == 4, "{counters} machines");
     Ok(())
+}
+
+/// Eight seconds: four rounds of machines that go there and back in two.
+#[tokio::test(flavor = "multi_thread")]
+async fn d9_a_flood_of_a_thousand_transitions_a_second_is_stored_once_and_in_order_and_starves_nothing()
+-> Result<()> {
+    let (mut scene, mut sources) = flooded().await?;
+    let (flooding, looking) =
+        tokio::join!(flood::run(&scene.plant, &mut sources, 4), look_on(&scene.api, &scene.plant.tenant));
+    flooding?;
+    looking?;
+    all_is_there(&mut scene, &sources).await
+}
+
+/// Twelve seconds, because after ten the gateway acts on the silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn d9_a_flood_while_the_backend_hangs_is_stored_once_and_in_order_when_it_goes_on() -> Result<()> {
+    let (mut scene, mut sources) = flooded().await?;
+    scene.backend.service.freeze()?;
+    flood::run(&scene.plant, &mut sources, 6).await?;
+    scene.backend.service.resume()?;
+    all_is_there(&mut scene, &sources).await
 }
 
 /// What a person does meanwhile: the list of alarms comes in pages, and soon.

@@ -193,11 +193,13 @@ async fn f5_unreachable_machines_at_start_are_bad_with_their_reason_and_the_agen
     let state: AgentState = agent.wait_for_state(&state_file, Duration::from_secs(20)).await?;
     let both_down = || async {
         let status = local(Method::GET, state.status, "/status", None).await.ok()?;
-        let machines = status["machines"].as_array()?;
+        let (gateway, machines): (Vec<_>, Vec<_>) =
+            status["machines"].as_array()?.iter().partition(|m| m["id"] == "gateway");
         let down = |m: &serde_json::Value| {
             m["link_up"] == false && m["link_reason"].as_str().is_some_and(|r| r.contains("refused"))
         };
-        (machines.len() == 2 && machines.iter().all(down)).then_some(())
+        let reads_itself = gateway.iter().all(|m| m["link_up"] == true);
+        (machines.len() == 2 && machines.into_iter().all(down) && reads_itself).then_some(())
     };
     until("both machines down, with the reason", Duration::from_secs(20), both_down).await?;
     assert!(agent.terminate(Duration::from_secs(15)).await?.success());

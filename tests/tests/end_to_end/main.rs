@@ -15,6 +15,7 @@ mod enrolment;
 mod faults;
 mod ingest;
 mod outages;
+mod own_alarms;
 mod scene;
 
 use factory_tests::factory::{PlantOptions, any_port};

@@ -149,7 +149,8 @@ pub(crate) struct Plant<'a> {
     pub(crate) is_complete: bool,
 }
 
-type Commands = BTreeMap<String, CommandLine>;
+/// By their ids; `None` where something is wrong with one, which is said already.
+type Commands = BTreeMap<String, Option<CommandLine>>;
 
 const PRIORITIES: [(&str, AlarmPriority); 4] = [
     ("low", AlarmPriority::Low),
@@ -196,7 +197,9 @@ fn command(section: &mut Section<'_>, known: &mut Commands) -> Option<()> {
     if words.is_none() && !section.has("run") {
         section.problem("run", "is missing; for example [\"/usr/local/bin/horn\", \"on\"] is needed");
     }
-    let line = CommandLine::new(&words?).map_err(|error| section.problem("run", error.to_string())).ok()?;
+    let line = words.and_then(|words| {
+        CommandLine::new(&words).map_err(|error| section.problem("run", error.to_string())).ok()
+    });
     if known.insert(id?.to_string(), line).is_some() {
         section.problem("id", "is used twice; ids of commands are unique");
     }

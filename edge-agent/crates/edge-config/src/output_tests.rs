@@ -182,6 +182,19 @@ fn two_outputs_do_not_fight_for_a_tag_and_a_value_must_fit() {
 }
 
 #[test]
+fn a_command_that_cannot_be_run_is_one_mistake_and_not_one_more_for_each_output() {
+    let text = "[[allowed_commands]]\nid = \"lamp\"\nrun = \"lamp\"\n[[outputs]]\nid = \"a\"\nwhen = \"active\"\n\
+        command = { on = \"lamp\", off = \"lamp-off\" }\n";
+    let problems = problems(text);
+    let [program, unknown] = problems.as_slice() else { panic!("two: {problems:#?}") };
+    assert!(program.contains("write where it lies, such as"), "{program}");
+    assert!(
+        unknown.contains("off: is not among the [[allowed_commands]], which are lamp; add it"),
+        "{unknown}"
+    );
+}
+
+#[test]
 fn nodes_and_methods_of_opc_ua_machines_are_read() {
     let text = r#"
 [[outputs]]

@@ -75,11 +75,11 @@ fn command_target(section: &mut Section<'_>, commands: &Commands) -> Option<Outp
     let timeout = section.millis("timeout_ms", 100..=30_000, 3_000);
     let mut line = |key| {
         let id = section.required_text(key, "the id of one of the [[allowed_commands]]")?;
-        let found = commands.get(id).cloned();
+        let found = commands.get(id);
         if found.is_none() {
             section.problem(key, allowed_commands(commands));
         }
-        found
+        found.cloned().flatten()
     };
     let (on, off) = (line("on"), line("off"));
     Some(OutputTarget::Command { on: on?, off: off?, timeout })
