@@ -16,7 +16,7 @@ use alarm_output_driver::OutputFeed;
 use anyhow::{Context, Result};
 use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
 use edge_store::{EdgeStore, OnAlarms, Opened, Recorder, Settings, StoreClient, StoredAlarm, StoredCommand};
-use plant_model::{MachineId, Timestamp};
+use plant_model::{MachineId, TimeKeeper, Timestamp};
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
 use sd_notify::NotifyState;
 use service_kit::Clock;
@@ -71,15 +71,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
 }
 
 async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: Option<&Path>) -> Result<()> {
-    first_look(clock, Timestamp::default());
-    let mut store = open_store(config, clock)?;
-    let time_floor = store.time_floor();
-    let keeper = first_look(clock, time_floor);
-    match keeper.booted_at() {
-        Some(booted_at) => store.know_time(booted_at)?,
-        None => tracing::warn!(clock = %Clock::system(), not_before = %time_floor,
-            "the clock cannot be right: until it is set or the backend tells the time, samples are kept and not sent"),
-    }
+    let (mut store, keeper) = open_store_in_time(config, clock)?;
+    let time_floor = keeper.floor();
     let epoch = store.epoch();
     let numbers = number_series(&mut store, &config.machines, clock)?;
     let snapshots = snapshots(store.alarms()?, store.commands()?);
@@ -197,6 +190,27 @@ impl Running {
 /// What the agent keeps between two runs lies beside its buffer.
 fn state_folder(config: &AgentConfig) -> &Path {
     config.buffer.path.parent().unwrap_or(Path::new(""))
+}
+
+fn report_rates(config: &AgentConfig) {
+    for rate in &config.raised {
+        let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
+        tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
+            interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
+    }
+}
+
+/// The buffer, and what can be said of the time with what it knows.
+fn open_store_in_time(config: &AgentConfig, clock: Clock) -> Result<(EdgeStore, TimeKeeper)> {
+    first_look(clock, Timestamp::default());
+    let mut store = open_store(config, clock)?;
+    let keeper = first_look(clock, store.time_floor());
+    match keeper.booted_at() {
+        Some(booted_at) => store.know_time(booted_at)?,
+        None => tracing::warn!(clock = %Clock::system(), not_before = %keeper.floor(),
+            "the clock cannot be right: until it is set or the backend tells the time, samples are kept and not sent"),
+    }
+    Ok((store, keeper))
 }
 
 fn open_store(config: &AgentConfig, clock: Clock) -> Result<EdgeStore> {

@@ -233,7 +233,7 @@ impl fmt::Display for Ledger {
         )?;
         let (others, others_lost) = self.others;
         writeln!(f, "Alarm transitions and records: {others} committed, {others_lost} lost.")?;
-        writeln!(f, "Values of machines' own counters stored: {}, none doubled.", self.counted)?;
+        writeln!(f, "Values of machines' own counters stored: {}.", self.counted)?;
         writeln!(
             f,
             "Times that received = stored + duplicate + rejected did not hold: {}.",

@@ -243,11 +243,9 @@ async fn e1_a_second_boot_without_the_time_loses_nothing_and_says_what_is_uncert
 async fn e2_a_clock_that_steps_an_hour_either_way_doubles_loses_and_evicts_nothing() -> Result<()> {
     let mut scene = set_the_scene("+0", LinkMode::Open).await?;
     scene.run_on(150).await?;
-    let mut steps = 0;
     // Never below the present: that may be before the program was built.
-    for shows in ["+3600", "+0", "+7200", "+0"] {
+    for (steps, shows) in (1..).zip(["+3600", "+0", "+7200", "+0"]) {
         scene.clock.set(shows)?;
-        steps += 1;
         scene.until_status("the step", |status| status["clock"]["steps"] == steps).await?;
         scene.run_on(150).await?;
         let status = scene.until_nothing_waits().await?;

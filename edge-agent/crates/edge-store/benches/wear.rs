@@ -16,9 +16,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use edge_store::{EdgeStore, Settings, StoredAlarm};
+use edge_store::{BufferKey, EdgeStore, Settings, StoredAlarm};
 use plant_model::{AlarmFlags, AlarmId, AlarmTimers, MachineId, Quality, Sample, Timestamp, Value};
-use protocol::{BatchBody, Sequence, SeriesId, SeriesSamples, StreamId};
+use protocol::{Batch, BatchBody, Epoch, Sequence, SeriesId, SeriesSamples, StreamId};
 
 const MACHINES: u32 = 15;
 const TAGS: u32 = 20;
@@ -105,6 +105,8 @@ fn written() -> u64 {
 }
 
 struct Outcome {
+    /// Bytes written for each byte of the file that was made, and time for each MiB.
+    growth: (f64, Duration),
     written: f64,
     held: f64,
     sent: f64,
@@ -126,10 +128,19 @@ fn chatter(n: u64) -> Vec<StoredAlarm> {
     (0..MACHINES).flat_map(|machine| (0..ALARMS).map(move |n| alarm(machine, n))).collect()
 }
 
-fn buffer(path: PathBuf, groups: &[BatchBody], timers: impl Fn(u64) -> Vec<StoredAlarm>) -> Outcome {
-    let settings = Settings { bytes_max: 64 << 20, ..Settings::new(path) };
+fn buffer(
+    path: PathBuf,
+    groups: &[BatchBody],
+    key: Option<BufferKey>,
+    timers: impl Fn(u64) -> Vec<StoredAlarm>,
+) -> Outcome {
+    let settings = Settings { bytes_max: 64 << 20, key, ..Settings::new(path) };
     let mut store = EdgeStore::open(settings, START).expect("opens").store;
+    let (before, small, began) = (written(), store.usage().expect("measures").disk_bytes, Instant::now());
     while store.grow().expect("grows") {}
+    let made = store.usage().expect("measures").disk_bytes - small;
+    let growth =
+        ((written() - before) as f64 / made as f64, began.elapsed() / u32::try_from(made >> 20).unwrap_or(1));
     let samples: usize = groups.iter().map(BatchBody::count).sum();
     let (before, empty) = (written(), store.usage().expect("measures").held_bytes);
     let began = Instant::now();
@@ -149,6 +160,7 @@ fn buffer(path: PathBuf, groups: &[BatchBody], timers: impl Fn(u64) -> Vec<Store
     }
     let per_sample = |bytes: u64| bytes as f64 / samples as f64;
     Outcome {
+        growth,
         written: per_sample(after - before),
         held: per_sample(full - empty),
         sent: per_sample(u64::try_from(sent).unwrap_or(0)),
@@ -179,6 +191,28 @@ fn lines(folder: &Path, groups: &[BatchBody]) -> f64 {
     (written() - before) as f64 / f64::from(samples)
 }
 
+/// What the cipher takes for each sample of a message of the hour, in nanoseconds: ChaCha20-Poly1305 as the buffer
+/// uses it, without the disk.
+fn sealing(groups: &[BatchBody]) -> f64 {
+    use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+
+    let message =
+        Batch::encode(Epoch::from_u64(1), Sequence::from_u64(1), START, &groups[0]).expect("a batch");
+    let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &[7; 32]).expect("a key"));
+    let rounds = 2_000_u32;
+    let began = Instant::now();
+    for n in 0..rounds {
+        let mut nonce = [0; 12];
+        nonce[..4].copy_from_slice(&n.to_be_bytes());
+        let mut bytes = message.clone();
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        key.seal_in_place_append_tag(nonce, Aad::from([0; 8]), &mut bytes).expect("seals");
+        std::hint::black_box(&bytes);
+    }
+    let samples = f64::from(rounds) * groups[0].count() as f64;
+    began.elapsed().as_secs_f64() * 1e9 / samples
+}
+
 #[expect(clippy::print_stdout, reason = "a bench reports")]
 fn main() {
     let folder = std::env::var_os("EDGE_STORE_BENCH_FOLDER").map_or_else(|| ".".into(), PathBuf::from);
@@ -186,8 +220,11 @@ fn main() {
     let mut plant = Plant::new();
     let groups: Vec<BatchBody> =
         (0..HOUR).step_by(COMMIT_SECONDS as usize).map(|second| plant.group(second)).collect();
-    let ours = buffer(folder.path().join("buffer.db"), &groups, |_| Vec::new());
-    let chattering = buffer(folder.path().join("chattering.db"), &groups, chatter);
+    let file = |name: &str| folder.path().join(name);
+    let quiet = |_| Vec::new();
+    let ours = buffer(file("buffer.db"), &groups, None, quiet);
+    let chattering = buffer(file("chattering.db"), &groups, None, chatter);
+    let sealed = buffer(file("sealed.db"), &groups, BufferKey::parse(&[b'7'; 64]), quiet);
     let lines = lines(folder.path(), &groups);
     println!(
         "bytes a sample: {:.2} written, {:.2} held, {:.2} in the message",
@@ -196,6 +233,18 @@ fn main() {
     println!("bytes a sample written as JSON lines: {lines:.1}, {:.1} times as many", lines / ours.written);
     println!("bytes a sample where 150 alarms chatter: {:.2} written", chattering.written);
     println!("a commit of 1,500 samples: {:.2} ms", ours.commit.as_secs_f64() * 1_000.0);
+    println!(
+        "encrypted: {:.2} bytes a sample written, {:.2} held; a commit {:.2} ms; {:.1} ns more a sample, measured alone",
+        sealed.written,
+        sealed.held,
+        sealed.commit.as_secs_f64() * 1_000.0,
+        sealing(&groups)
+    );
+    println!(
+        "making the file: {:.2} bytes written for each of its bytes, {:.1} ms a MiB",
+        ours.growth.0,
+        ours.growth.1.as_secs_f64() * 1_000.0
+    );
     assert!(ours.written > 0.0, "the folder is in memory; set EDGE_STORE_BENCH_FOLDER to one on a disk");
     assert!(
         chattering.written <= CHATTER_BOUND,

@@ -10,6 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use protocol::limits::MESSAGE_BYTES_MAX;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -222,7 +224,7 @@ impl BufferFile {
         checkpoint(&self.connection)?;
         let pages = self.pages()?;
         let end = pages.all * self.page_bytes;
-        if write_zeroes(&self.tail, end, bytes).is_err() {
+        if allocate(&self.tail, end, bytes).is_err() {
             // If the half step cannot be given back now, the next checkpoint does it.
             let _ = self.tail.set_len(end);
             return Ok(Growth::NoRoom);
@@ -356,6 +358,16 @@ fn set(connection: &Connection, name: &str, value: u64) -> rusqlite::Result<()> 
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
+}
+
+/// Gives a range behind the end of the file its blocks. What is allocated reads as zeroes and is written once, when
+/// SQLite takes it; a file system that cannot allocate gets zeroes.
+fn allocate(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), from.cast_signed(), bytes.cast_signed()) {
+        Ok(()) => file.sync_all(),
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => write_zeroes(file, from, bytes),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn write_zeroes(file: &File, from: u64, bytes: u64) -> io::Result<()> {

@@ -30,8 +30,8 @@
 //! # Space
 //!
 //! [`Settings::bytes_max`] bounds file and log together. The file is extended in steps of 1 MiB, one every 2 s, until
-//! it has its full size: first zeroes are written behind its end, so that the blocks exist, then SQLite takes the pages
-//! into `reserve`. Every statement works with pages that the file already has (`max_page_count` = its size), and the
+//! it has its full size: first blocks are allocated behind its end (where the file system cannot, zeroes are written), then
+//! SQLite takes the pages into `reserve`, which writes each of them while there is room for whatever that takes. Every statement works with pages that the file already has (`max_page_count` = its size), and the
 //! log was grown beyond the largest transaction when the file was made and is never shortened. A disk that others fill
 //! to the last byte therefore stops neither commits nor evictions; it only ends the growth.
 //!
@@ -69,9 +69,9 @@
 //! # Wear
 //!
 //! 1,500 samples in a commit every 5 s cost about 10 bytes of writes to the medium a sample, log and checkpoints
-//! included (`cargo bench -p edge-store`). Making the file costs three times its size once. Timers of alarms go with
-//! the group commits, only those that changed: nothing while none runs, 7 bytes a sample if all 150 alarms of the
-//! plant chatter.
+//! included (`cargo bench -p edge-store`). Making the file costs twice its size once: each page in the log and in the file.
+//! Timers of alarms go with the group commits, only those that changed: nothing while none runs, 7 bytes a sample if
+//! all 150 alarms of the plant chatter.
 
 mod alarms;
 mod backlog;
