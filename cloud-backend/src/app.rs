@@ -56,12 +56,14 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let data = DataDir::open(&args.data.dir)?;
     let _lock = data.lock_for_serving()?;
     args.state_file.as_deref().map(StateFile::clear).transpose()?;
+    // Before anybody can know that it listens: a stop that comes at once is a stop in order.
+    let stop = stop_signal().context("cannot listen to signals")?;
     let parts = build(&data, &args).await?;
     let state_file = args.state_file.as_deref().map(|path| StateFile::write(path, &parts)).transpose()?;
     info!(http = %parts.http.local_addr(), mqtt = %parts.endpoint.local_addr(),
         gateways = %parts.gateways.local_addr(), "the backend listens");
     notify(NotifyState::Ready);
-    let outcome = run(parts).await;
+    let outcome = run(parts, stop).await;
     drop(state_file);
     outcome
 }
@@ -116,7 +118,7 @@ async fn restore(feed: &LiveFeed, store: &Arc<SqliteStore>) -> anyhow::Result<()
     Ok(())
 }
 
-async fn run(parts: Parts) -> anyhow::Result<()> {
+async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::Result<()> {
     let Parts { store, http, listener, endpoint, events, feed, gateways, certifier, mqtt } = parts;
     let clock = Clock::start();
     let (stopping, health) = (CancellationToken::new(), Arc::new(Health::default()));
@@ -158,7 +160,10 @@ async fn run(parts: Parts) -> anyhow::Result<()> {
     tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
 
     let outcome = tokio::select! {
-        signal = stop_signal() => signal.map(|name| info!(signal = name, "stopping")).context("cannot listen to signals"),
+        signal = stop => {
+            info!(signal, "stopping");
+            Ok(())
+        }
         ended = tasks.join_next() => Err(unexpected_end(ended)),
     };
     notify(NotifyState::Stopping);

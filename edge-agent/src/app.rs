@@ -3,47 +3,35 @@
 //! Three schedulers: `sense` (drivers and alarms) waits for nothing but machines; `store` is the
 //! writer thread of the buffer; `ship` (this thread) talks to the backend and serves the status page.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use acquisition::ModbusAddress;
-use alarm_engine::{AlarmEngine, AlarmSnapshot, PastCommand, Snapshot};
-use alarm_output::AlarmKey;
-use alarm_output_driver::OutputFeed;
 use anyhow::{Context, Result};
-use edge_config::{AgentConfig, Connection, MachineConfig, UplinkConfig};
-use edge_store::{EdgeStore, OnAlarms, Opened, Recorder, Settings, StoreClient, StoredAlarm, StoredCommand};
-use plant_model::{MachineId, TimeKeeper, Timestamp};
-use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, SeriesId};
+use edge_config::{AgentConfig, MachineConfig, UplinkConfig};
+use edge_store::{OnAlarms, Recorder, StoreClient};
+use plant_model::Timestamp;
+use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch};
 use sd_notify::NotifyState;
 use service_kit::Clock;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::CancellationToken;
 use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
-use crate::alarms::{MachineAlarms, Outlets, keep};
 use crate::board::{Board, MachineBoard};
-use crate::buffer_key;
 use crate::certificate;
 use crate::cli::RunArguments;
-use crate::commands::CommandDesk;
-use crate::gateway::{self, Gauges};
+use crate::floor::{Floor, Spawned, Stops, join_drivers};
 use crate::lane::{FastLane, UrgentTraffic};
 use crate::latency::AlarmLatency;
 use crate::outbox::{BoardSidecar, StoreOutbox};
-use crate::outputs::{self, Outputs, OwnConnection, WriteQueues};
-use crate::promise::{Promise, Punctuality};
-use crate::sink::Sink;
+use crate::outputs::{self, Outputs};
+use crate::promise::Punctuality;
+use crate::start::{Numbers, number_series, open_store_in_time, snapshots};
 use crate::status::{self, Observed};
-use crate::time::{TimeDesk, first_look, keep_time, this_boot};
+use crate::time::{TimeDesk, keep_time};
 use crate::tools::physics::{self, Severity};
-
-/// How long the drivers may take to finish what they have begun.
-const DRIVERS_STOP: Duration = Duration::from_secs(5);
 
 /// How long a stop may take to deliver what is committed.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -71,6 +59,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
 }
 
 async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: Option<&Path>) -> Result<()> {
+    // Before anybody can know that it runs: a stop that comes at once is a stop in order.
+    let stop = service_kit::stop_signal().context("cannot listen for signals")?;
     let (mut store, keeper) = open_store_in_time(config, clock)?;
     let time_floor = keeper.floor();
     let epoch = store.epoch();
@@ -139,7 +129,7 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     notify(&[NotifyState::Ready]);
     let feeding = tokio::spawn(feed_watchdog(heartbeat, clock));
 
-    let signal = service_kit::stop_signal().await.context("cannot listen for signals")?;
+    let signal = stop.await;
     tracing::info!(signal, "stopping");
     notify(&[NotifyState::Stopping]);
     feeding.abort();
@@ -149,14 +139,6 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-/// The ends of what runs.
-#[derive(Default)]
-struct Stops {
-    outputs: CancellationToken,
-    drivers: CancellationToken,
-    uplink: CancellationToken,
 }
 
 /// What runs until the agent stops.
@@ -187,97 +169,6 @@ impl Running {
     }
 }
 
-/// What the agent keeps between two runs lies beside its buffer.
-fn state_folder(config: &AgentConfig) -> &Path {
-    config.buffer.path.parent().unwrap_or(Path::new(""))
-}
-
-fn report_rates(config: &AgentConfig) {
-    for rate in &config.raised {
-        let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
-        tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
-            interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
-    }
-}
-
-/// The buffer, and what can be said of the time with what it knows.
-fn open_store_in_time(config: &AgentConfig, clock: Clock) -> Result<(EdgeStore, TimeKeeper)> {
-    first_look(clock, Timestamp::default());
-    let mut store = open_store(config, clock)?;
-    let keeper = first_look(clock, store.time_floor());
-    match keeper.booted_at() {
-        Some(booted_at) => store.know_time(booted_at)?,
-        None => tracing::warn!(clock = %Clock::system(), not_before = %keeper.floor(),
-            "the clock cannot be right: until it is set or the backend tells the time, samples are kept and not sent"),
-    }
-    Ok((store, keeper))
-}
-
-fn open_store(config: &AgentConfig, clock: Clock) -> Result<EdgeStore> {
-    let buffer = &config.buffer;
-    let settings = Settings {
-        commit_interval: buffer.commit_interval,
-        commit_samples: buffer.commit_samples,
-        bytes_max: buffer.bytes_max,
-        replay_window: buffer.replay_window,
-        message_bytes_max: buffer.message_bytes_max,
-        key: buffer_key::load(buffer.key_file.as_deref())?,
-        boot: Some(this_boot()),
-        ..Settings::new(&buffer.path)
-    };
-    let opened = EdgeStore::open(settings, clock.wall())?;
-    report_damage(&opened, &buffer.path);
-    Ok(opened.store)
-}
-
-fn report_damage(opened: &Opened, path: &Path) {
-    let epoch = opened.store.epoch();
-    if opened.log_was_cut {
-        tracing::error!(path = %path.display(), epoch = %epoch,
-            "the log of the buffer was missing or cut: commits may be lost; numbers are skipped and a gap is recorded");
-    }
-    let Some(aside) = &opened.set_aside else { return };
-    match opened.salvaged {
-        Some(salvaged) => {
-            tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
-            batches = salvaged.batches, gaps = salvaged.gaps,
-            "the buffer was damaged: it is kept under its new name, and what could be read goes on in a new file")
-        }
-        None => tracing::error!(path = %path.display(), set_aside = %aside.display(), epoch = %epoch,
-            "the buffer was damaged beyond reading: it is kept under its new name, and an empty buffer with a new \
-             epoch is in use; batches that were not delivered are only in the file set aside"),
-    }
-}
-
-type Numbers = HashMap<plant_model::MachineId, Vec<SeriesId>>;
-
-fn number_series(store: &mut EdgeStore, machines: &[MachineConfig], clock: Clock) -> Result<Numbers> {
-    machines
-        .iter()
-        .map(|machine| {
-            let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
-            Ok((machine.id.clone(), store.series(&machine.id, &tags, clock.wall())?))
-        })
-        .collect()
-}
-
-type Snapshots = HashMap<MachineId, Snapshot>;
-
-fn snapshots(stored: Vec<StoredAlarm>, commands: Vec<StoredCommand>) -> Snapshots {
-    let mut out = Snapshots::new();
-    for alarm in stored {
-        let StoredAlarm { occurrence, flags, timers, .. } = alarm;
-        let kept = AlarmSnapshot { occurrence, flags, timers };
-        out.entry(alarm.machine).or_default().alarms.insert(alarm.alarm, kept);
-    }
-    for StoredCommand { machine, alarm, id, cause } in commands {
-        // Only what was carried out is kept: what was refused has moved nothing and is answered anew.
-        let Some(verb) = cause.verb() else { continue };
-        out.entry(machine).or_default().commands.push(PastCommand { id, alarm, verb, refusal: None });
-    }
-    out
-}
-
 /// Says what the plan of the requests comes to, and answers what `check` refuses. A plant does not stand still for a
 /// late alarm, but nobody is to overlook it.
 fn told_of_plan(config: &AgentConfig) -> Arc<[String]> {
@@ -305,140 +196,6 @@ fn board(machines: &[MachineConfig], numbers: &Numbers) -> Board {
         Arc::new(MachineBoard::new(m, series))
     };
     Board { machines: Arc::new(machines.iter().map(machine).collect()) }
-}
-
-/// What the drivers and the alarms of the machines are made of.
-struct Floor<'a> {
-    sense: &'a Runtime,
-    config: &'a AgentConfig,
-    board: &'a Board,
-    recorder: &'a Recorder,
-    lane: &'a Arc<FastLane>,
-    latency: &'a Arc<AlarmLatency>,
-    punctuality: &'a Arc<Punctuality>,
-    clock: Clock,
-}
-
-/// What [`Floor::spawn`] has made.
-struct Spawned {
-    drivers: JoinSet<()>,
-    outputs: JoinSet<()>,
-    desk: Arc<CommandDesk>,
-}
-
-impl Floor<'_> {
-    /// Spawns a driver for each connection, a keeper for the alarms of each machine, and the outputs.
-    fn spawn(&self, mut snapshots: Snapshots, outputs: Outputs, stops: &Stops) -> Result<Spawned> {
-        let stop = &stops.drivers;
-        let (mut tasks, mut desk) = (JoinSet::new(), CommandDesk::new(self.clock));
-        let mut all_alarms = Vec::with_capacity(self.config.machines.len());
-        // Machines with the same address share one connection.
-        let mut buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>> = HashMap::new();
-        let (writers, mut queues) = outputs::writers(self.config);
-        let folder = state_folder(self.config).join("opcua");
-        let identity = Arc::new(driver_opcua::Identity::new(folder, self.config.gateway.clone()));
-        for (machine, place) in self.config.machines.iter().zip(self.board.machines.iter()) {
-            let known = snapshots.remove(&machine.id).unwrap_or_default();
-            let alarms = Arc::new(self.alarms(machine, place, &known, &outputs.feed)?);
-            all_alarms.push(Arc::clone(&alarms));
-            let keeper = keep(Arc::clone(&alarms), desk.open(machine.id.clone()), stop.clone());
-            tasks.spawn_on(keeper, self.sense.handle());
-            let (inbox, filter) = (self.recorder.inbox(), machine.change_filter());
-            let sink = Box::new(Sink::new(alarms, Arc::clone(place), inbox, filter, self.clock));
-            tracing::debug!(machine.id = %machine.id, bus = place.bus.as_deref(), "a machine to be read");
-            let (id, counters) = (machine.id.clone(), Arc::clone(&place.counters));
-            match machine.connection.clone() {
-                Connection::Modbus(connection) => {
-                    let address = connection.address().clone();
-                    let unit = driver_modbus::Unit { connection, name: id, sink, counters };
-                    buses.entry(address).or_default().push(unit);
-                }
-                Connection::OpcUa(connection) => {
-                    let (identity, stop) = (Arc::clone(&identity), stop.clone());
-                    let queue = queues.sessions.remove(&id).unwrap_or_default();
-                    let driver = driver_opcua::run_with_writes(
-                        connection, id, identity, sink, queue, self.clock, counters, stop,
-                    );
-                    tasks.spawn_on(driver, self.sense.handle());
-                }
-                Connection::Gateway => {
-                    let driver = gateway::run(self.gauges(), sink, counters, stop.clone());
-                    tasks.spawn_on(driver, self.sense.handle());
-                }
-            }
-        }
-        let running = move || all_alarms.iter().flat_map(|alarms| alarms.running()).collect();
-        self.recorder.note_timers(Box::new(running));
-        self.spawn_buses(buses, queues, &mut tasks, stop);
-        let scene = (self.sense.handle(), self.clock, &stops.outputs);
-        let outputs = outputs.spawn(&writers, scene)?;
-        Ok(Spawned { drivers: tasks, outputs, desk: Arc::new(desk) })
-    }
-
-    fn gauges(&self) -> Gauges {
-        let punctuality = Arc::clone(self.punctuality);
-        Gauges { recorder: self.recorder.counters(), punctuality, clock: self.clock }
-    }
-
-    /// Only a connection that an output writes to can be written to at all.
-    fn spawn_buses(
-        &self,
-        buses: HashMap<ModbusAddress, Vec<driver_modbus::Unit>>,
-        mut queues: WriteQueues,
-        tasks: &mut JoinSet<()>,
-        stop: &CancellationToken,
-    ) {
-        let (clock, sense) = (self.clock, self.sense.handle());
-        for (address, units) in buses {
-            let queue = queues.shared.remove(&address).unwrap_or_default();
-            tasks.spawn_on(driver_modbus::run_with_writes(units, queue, clock, stop.clone()), sense);
-        }
-        for OwnConnection { connection, machine, queue } in queues.own {
-            tasks.spawn_on(driver_modbus::run_writes(connection, machine, queue, clock, stop.clone()), sense);
-        }
-    }
-
-    fn alarms(
-        &self,
-        machine: &MachineConfig,
-        place: &Arc<MachineBoard>,
-        known: &Snapshot,
-        outputs: &Arc<OutputFeed>,
-    ) -> Result<MachineAlarms> {
-        let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
-        let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone())?;
-        place.restore(known);
-        for (alarm, standing) in place.standing_alarms() {
-            let key = AlarmKey { machine: machine.id.clone(), alarm: alarm.id.clone() };
-            outputs.stands(&key, standing.state, alarm.priority);
-        }
-        let outlets = Outlets {
-            board: Arc::clone(place),
-            outputs: Arc::clone(outputs),
-            lane: Arc::clone(self.lane),
-            recorder: self.recorder.inbox(),
-            latency: Arc::clone(self.latency),
-            clock: self.clock,
-        };
-        let usual = self.config.alarm_latency_budget;
-        let promise = Promise::of(machine, usual, Arc::clone(self.punctuality));
-        let alarms = MachineAlarms::new(engine, promise, outlets);
-        alarms.restore(known);
-        Ok(alarms)
-    }
-}
-
-async fn join_drivers(mut drivers: JoinSet<()>) {
-    let all = async {
-        while let Some(ended) = drivers.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(error = %error, "a driver panicked");
-            }
-        }
-    };
-    if tokio::time::timeout(DRIVERS_STOP, all).await.is_err() {
-        tracing::warn!("some drivers did not end in time and are left behind");
-    }
 }
 
 fn catalogue(epoch: Epoch, machines: &[MachineConfig], numbers: &Numbers) -> Catalogue {

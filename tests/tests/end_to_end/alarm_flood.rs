@@ -115,7 +115,7 @@ async fn d9_a_flood_of_a_thousand_transitions_a_second_is_stored_once_and_in_ord
 #[tokio::test(flavor = "multi_thread")]
 async fn d9_a_flood_while_the_backend_hangs_is_stored_once_and_in_order_when_it_goes_on() -> Result<()> {
     let (mut scene, mut sources) = flooded().await?;
-    scene.backend.service.freeze()?;
+    scene.backend.service.suspend()?;
     flood::run(&scene.plant, &mut sources, 6).await?;
     scene.backend.service.resume()?;
     all_is_there(&mut scene, &sources).await

@@ -52,7 +52,11 @@ async fn the_configuration_of_the_demo_passes_check_without_a_warning() -> Resul
     let config = plant.config();
     let check = ["check", "--json", "--config", config.to_str().context("text")?];
     let physics: Value = serde_json::from_slice(&output(&programs.edge_agent, &check).await?)?;
-    assert_eq!(physics["machines"].as_array().map(Vec::len), Some(15 + 1), "and the gateway itself: {physics:#}");
+    assert_eq!(
+        physics["machines"].as_array().map(Vec::len),
+        Some(15 + 1),
+        "and the gateway itself: {physics:#}"
+    );
     assert!(physics["alarms"].as_array().is_some_and(|alarms| alarms.len() >= 15), "{physics:#}");
     assert_eq!(physics["findings"], json!([]));
     Ok(())
