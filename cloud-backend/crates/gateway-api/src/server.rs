@@ -129,9 +129,8 @@ async fn serve(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_DEADLINE).max_buf_size(HEADER_BYTES_MAX);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match timeout(CONNECTION_DEADLINE, connection).await {
-        Ok(Err(cause)) => debug!(peer = %peer, error = %cause, "a connection ended badly"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(cause)) = timeout(CONNECTION_DEADLINE, connection).await {
+        debug!(peer = %peer, error = %cause, "a connection ended badly");
     }
 }
 
