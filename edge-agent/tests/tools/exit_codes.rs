@@ -67,6 +67,11 @@ async fn every_tool_ends_with_the_code_that_its_help_promises() {
         (1, format!("watch --once --status 127.0.0.1:{closed}")),
         (0, format!("diag --config {good} --out {place}/diag.tar.gz")),
         (1, format!("diag --config {good} --out {place}/diag.tar.gz")),
+        (1, format!("buffer status --file {place}/none.db")),
+        (1, format!("buffer verify --file {place}/tags.csv")),
+        (2, format!("buffer export --file {place}/none.db")),
+        (2, format!("buffer export --file {place}/none.db --out {place}/x.csv --from yesterday")),
+        (78, format!("buffer gaps --config {bad}")),
         (2, "nonsense".to_owned()),
         (0, "--version".to_owned()),
     ] {
@@ -83,9 +88,13 @@ async fn the_exit_codes_are_in_the_help() {
     for code in ["0 done", "1 failed", "2 wrong command line", "3 nothing found", "78 wrong configuration"] {
         assert!(help.contains(code), "{code}: {help}");
     }
-    for (tool, code) in
-        [("write tag", "78 wrong"), ("write modbus", "3 it was sent"), ("scan serial", "code 3")]
-    {
+    for (tool, code) in [
+        ("write tag", "78 wrong"),
+        ("write modbus", "3 it was sent"),
+        ("scan serial", "code 3"),
+        ("buffer verify", "code 3"),
+        ("buffer export", "code 3"),
+    ] {
         let help = run(&format!("{tool} --help")).await.out;
         assert!(help.contains(code), "{tool}: {help}");
     }
@@ -138,6 +147,10 @@ async fn manual_pages_and_completions_are_made_for_all_commands() {
         "doctor-opcua",
         "watch",
         "import",
+        "buffer-status",
+        "buffer-verify",
+        "buffer-export",
+        "buffer-gaps",
         "diag",
         "generate",
     ] {

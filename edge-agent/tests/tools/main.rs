@@ -6,6 +6,7 @@ mod program;
 #[expect(dead_code, reason = "the tools' own tests use the rest")]
 mod server;
 
+mod buffer;
 mod exit_codes;
 mod f7;
 mod serial;
