@@ -39,9 +39,9 @@ impl Certifier for Authority {
         request_pem: &str,
     ) -> Result<Signed, CertifyError> {
         let signed = self.authority.sign_request(tenant, gateway, request_pem, self.lifetime);
-        let signed = signed.map_err(|error| match error {
-            pki::Error::Request { .. } => CertifyError::Request(error.to_string()),
-            other => CertifyError::Authority(other.to_string()),
+        let signed = signed.map_err(|error| match error.is_request() {
+            true => CertifyError::Request(error.to_string()),
+            false => CertifyError::Authority(error.to_string()),
         })?;
         let expires_at = timestamp(signed.expires_at);
         Ok(Signed { chain_pem: signed.chain_pem, serial: signed.serial, expires_at })

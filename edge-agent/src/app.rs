@@ -17,6 +17,7 @@ use sd_notify::NotifyState;
 use service_kit::Clock;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
 use crate::board::{Board, MachineBoard};
@@ -89,17 +90,13 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let heartbeat = spawn_heartbeat(sense, clock);
     sense.spawn(keep_time(Arc::clone(&time), stops.drivers.clone()));
 
-    let uplink = Arc::new(UplinkCounters::default());
-    let shipping = config.uplink.as_ref().map(|to| {
-        let (lane, desk, latency) = (Arc::clone(&lane), Arc::clone(&desk), Arc::clone(&latency));
-        let traffic = UrgentTraffic { lane, desk, latency, time: Arc::clone(&time), clock };
-        let catalogue = catalogue(epoch, &config.machines, &numbers).encode();
-        let cargo = cargo(epoch, catalogue, recorder.client(), &board, traffic);
-        let settings = UplinkSettings { time_floor, ..uplink_settings(config, to) };
-        tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&uplink), stops.uplink.clone()))
-    });
-    let stop_renewal = stops.uplink.clone();
-    let certificate = config.uplink.as_ref().map(|to| certificate::spawn(to, clock, stop_renewal));
+    let (to_lane, to_desk, timed) = (Arc::clone(&lane), Arc::clone(&desk), Arc::clone(&latency));
+    let traffic =
+        UrgentTraffic { lane: to_lane, desk: to_desk, latency: timed, time: Arc::clone(&time), clock };
+    let catalogue = catalogue(epoch, &config.machines, &numbers);
+    let cargo = cargo(&catalogue, recorder.client(), &board, traffic);
+    let (uplink, shipping) = spawn_uplink(config, time_floor, (cargo, clock), &stops.uplink);
+    let certificate = config.uplink.as_ref().map(|to| certificate::spawn(to, clock, stops.uplink.clone()));
     let observed = Observed {
         tenant: config.tenant.to_string(),
         gateway: config.gateway.to_string(),
@@ -121,24 +118,24 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         alarm_commands: config.status.alarm_commands,
     };
     let address = serve_status(config, observed.clone()).await?;
-    if let Some(path) = state_file {
-        write_state(path, address, epoch, None)?;
-    }
+    write_state(state_file, address, epoch, None)?;
     tracing::info!(tenant.id = %config.tenant, gateway.id = %config.gateway, epoch = %epoch,
         machines = config.machines.len(), status = ?address, "the agent runs");
-    notify(&[NotifyState::Ready]);
     let feeding = tokio::spawn(feed_watchdog(heartbeat, clock));
+    attend(stop).await;
+    feeding.abort();
+    Running { outputs, drivers, shipping, recorder }.stop(&stops).await;
+    write_state(state_file, address, epoch, Some(&observed))?;
+    tracing::info!("stopped");
+    Ok(())
+}
 
+/// Says that the agent runs, and later that it is asked to stop.
+async fn attend(stop: impl Future<Output = &'static str>) {
+    notify(&[NotifyState::Ready]);
     let signal = stop.await;
     tracing::info!(signal, "stopping");
     notify(&[NotifyState::Stopping]);
-    feeding.abort();
-    Running { outputs, drivers, shipping, recorder }.stop(&stops).await;
-    if let Some(path) = state_file {
-        write_state(path, address, epoch, Some(&observed))?;
-    }
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// What runs until the agent stops.
@@ -219,19 +216,28 @@ fn catalogue(epoch: Epoch, machines: &[MachineConfig], numbers: &Numbers) -> Cat
     Catalogue { epoch, machines: machines.iter().map(machine).collect() }
 }
 
-fn cargo(
-    epoch: Epoch,
-    catalogue: Vec<u8>,
-    client: StoreClient,
-    board: &Board,
-    traffic: UrgentTraffic,
-) -> Cargo {
+fn cargo(catalogue: &Catalogue, client: StoreClient, board: &Board, traffic: UrgentTraffic) -> Cargo {
     let (latency, clock) = (Arc::clone(&traffic.latency), traffic.clock);
+    let (epoch, board) = (catalogue.epoch, board.clone());
     Cargo {
         outbox: Box::new(StoreOutbox::new(epoch, client, latency, clock)),
-        sidecar: Box::new(BoardSidecar { catalogue, board: board.clone(), clock }),
+        sidecar: Box::new(BoardSidecar { catalogue: catalogue.encode(), board, clock }),
         urgent: Arc::new(traffic),
     }
+}
+
+fn spawn_uplink(
+    config: &AgentConfig,
+    time_floor: Timestamp,
+    (cargo, clock): (Cargo, Clock),
+    stop: &CancellationToken,
+) -> (Arc<UplinkCounters>, Option<JoinHandle<()>>) {
+    let counters = Arc::new(UplinkCounters::default());
+    let shipping = config.uplink.as_ref().map(|to| {
+        let settings = UplinkSettings { time_floor, ..uplink_settings(config, to) };
+        tokio::spawn(uplink_mqtt::run(settings, cargo, clock, Arc::clone(&counters), stop.clone()))
+    });
+    (counters, shipping)
 }
 
 fn uplink_settings(config: &AgentConfig, to: &UplinkConfig) -> UplinkSettings {
@@ -266,11 +272,12 @@ async fn serve_status(config: &AgentConfig, observed: Observed) -> Result<Option
 
 /// Written under another name and renamed, so that a reader sees all of it or nothing.
 fn write_state(
-    path: &Path,
+    path: Option<&Path>,
     status: Option<std::net::SocketAddr>,
     epoch: Epoch,
     stopped: Option<&Observed>,
 ) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
     let state = serde_json::json!({
         "pid": std::process::id(),
         "status": status.map(|a| a.to_string()),

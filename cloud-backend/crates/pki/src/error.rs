@@ -99,3 +99,11 @@ pub enum Error {
     #[error("cannot build the TLS configuration of the server")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
+
+impl Error {
+    /// Whether what was sent to be signed is at fault, not the authority.
+    #[must_use]
+    pub const fn is_request(&self) -> bool {
+        matches!(self, Self::Request { .. })
+    }
+}
