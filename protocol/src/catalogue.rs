@@ -48,6 +48,9 @@ pub struct CatalogueTag {
     pub role: TagRole,
 }
 
+/// The id under which a gateway is among its own machines (SPEC section 7).
+pub const GATEWAY_ID: &str = "gateway";
+
 /// A machine, its tags and its alarms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CatalogueMachine {
@@ -63,6 +66,14 @@ pub struct CatalogueMachine {
     pub tags: Vec<CatalogueTag>,
     /// Its alarms.
     pub alarms: Vec<AlarmDefinition>,
+}
+
+impl CatalogueMachine {
+    /// Whether it is the gateway itself, which is no machine of the plant.
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        self.id.as_str() == GATEWAY_ID
+    }
 }
 
 /// Everything a gateway is configured to read.

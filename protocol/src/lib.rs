@@ -24,7 +24,7 @@ mod topic;
 mod wire;
 
 pub use batch::{Batch, BatchBody, BatchHeader, Detail, HEADER_BYTES};
-pub use catalogue::{Catalogue, CatalogueMachine, CatalogueTag, TagRole};
+pub use catalogue::{Catalogue, CatalogueMachine, CatalogueTag, GATEWAY_ID, TagRole};
 pub use columns::{SeriesId, SeriesSamples};
 pub use command::{Command, CommandOutcome, CommandResult};
 pub use control::{CumulativeAck, Hello, StreamRange};

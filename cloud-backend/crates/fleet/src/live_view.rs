@@ -217,6 +217,11 @@ impl LiveView {
         self.gateways.iter().flat_map(|(id, g)| (0..g.machines.len()).filter_map(|i| g.view(id, i)))
     }
 
+    /// All but the gateways themselves.
+    pub fn machines_of_plant(&self) -> impl Iterator<Item = MachineView<'_>> {
+        self.machines().filter(|view| !view.definition.is_gateway())
+    }
+
     /// One machine.
     #[must_use]
     pub fn machine(&self, gateway: &GatewayId, machine: &MachineId) -> Option<MachineView<'_>> {

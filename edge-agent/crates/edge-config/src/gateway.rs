@@ -12,13 +12,10 @@ use plant_model::{
     AlarmCondition, AlarmDefinition, AlarmId, AlarmPriority, DataType, Enumeration, GatewayId, LimitKind,
     MachineId, NormalState, TagDefinition, TagId, Value,
 };
-use protocol::TagRole;
+use protocol::{GATEWAY_ID, TagRole};
 
 use crate::agent;
 use crate::machine::{Budgets, Connection, MachineConfig, Origin, TagConfig};
-
-/// The id that the gateway has among its machines; no machine file may use it.
-pub const GATEWAY_ID: &str = "gateway";
 
 /// How long all alarms must have been in time before the promise counts as kept again: nobody is to
 /// overlook it.

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 pub use agent::{AgentConfig, BufferConfig, Secret, StatusConfig, UplinkConfig};
-pub use gateway::{GATEWAY_ID, GatewayTag};
+pub use gateway::GatewayTag;
 pub use machine::{Budgets, Connection, MachineConfig, Origin, TagConfig};
 pub use output::{HeartbeatTag, MethodCall, MethodTarget, OutputConfig, OutputTarget, StateTag, TagTarget};
 pub use problem::{ConfigErrors, Problem};

@@ -9,11 +9,10 @@ use acquisition::{
 };
 use alarm_engine::Expression;
 use plant_model::{AlarmDefinition, AlarmId, DataType, Enumeration, MachineId, TagDefinition, TagId};
-use protocol::TagRole;
+use protocol::{GATEWAY_ID, TagRole};
 
 use crate::agent::check_version;
 use crate::alarm;
-use crate::gateway::GATEWAY_ID;
 use crate::modbus::{self, Carrier};
 use crate::opcua;
 use crate::report;

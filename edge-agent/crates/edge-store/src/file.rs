@@ -388,17 +388,16 @@ pub(crate) fn log_of(path: &Path) -> PathBuf {
     with_suffix(path, "-wal")
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
 }
 
 /// Renames a damaged file and its companions; the name carries the instant, so nothing is overwritten.
-pub(crate) fn set_aside(path: &Path, now_micros: i64) -> Result<PathBuf, StoreError> {
-    let aside = with_suffix(path, &format!(".damaged-{now_micros}"));
-    for companion in ["", "-wal", "-shm"] {
-        let (from, to) = (with_suffix(path, companion), with_suffix(&aside, companion));
+pub(crate) fn set_aside(path: &Path, aside: &Path) -> Result<(), StoreError> {
+    for companion in COMPANIONS {
+        let (from, to) = (with_suffix(path, companion), with_suffix(aside, companion));
         if !from.exists() {
             continue;
         }
@@ -408,7 +407,15 @@ pub(crate) fn set_aside(path: &Path, now_micros: i64) -> Result<PathBuf, StoreEr
             source,
         })?;
     }
-    Ok(aside)
+    Ok(())
+}
+
+/// What SQLite keeps of one file: itself, its log, the index of its log.
+pub(crate) const COMPANIONS: [&str; 3] = ["", "-wal", "-shm"];
+
+/// Under which name a damaged file is kept.
+pub(crate) fn aside_of(path: &Path, now_micros: i64) -> PathBuf {
+    with_suffix(path, &format!(".damaged-{now_micros}"))
 }
 
 /// Turns what SQLite said into the error of a step.

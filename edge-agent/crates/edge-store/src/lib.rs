@@ -52,7 +52,7 @@
 //! | read-only, I/O error | a failed commit gives everything back to the memory ring, which keeps the newest 180,000 samples; commits are tried again every half second, the file is opened again every 5 s; [`BufferHealth`] says so; what the ring lost is a `Dropped` record |
 //! | a batch larger than the broker takes | it is divided into new batches, with a gap record; commits keep to that size from then on |
 //! | a damaged batch | it is moved to `aside` when it is read, with a gap record |
-//! | a damaged file at start | it is renamed, never deleted; every batch that can be read goes on in a new file, see [`mod@salvage`] |
+//! | a damaged file at start | it is renamed, never deleted; every batch that can be read goes on in a new file, see [`mod@salvage`]; a salvage that is killed begins anew, see [`mod@undone`] |
 //! | a log that is missing, was cut or rotted | commits may be gone that were already sent: numbers are skipped so that none is used twice, with a gap record |
 //! | no SQLite file at all | renamed; a new file with a new epoch, and a `Dropped` record |
 //!
@@ -92,6 +92,7 @@ mod store;
 mod tally;
 mod thin;
 mod timers;
+mod undone;
 mod walk;
 mod writing;
 

@@ -11,13 +11,15 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::alarms::{self, StoredAlarm};
 use crate::file::{
-    ALARM_ROW_BYTES, BufferFile, FEW, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, failed, set_aside,
+    ALARM_ROW_BYTES, BufferFile, FEW, Opening, ROOM_FOR_ANY, ROOM_FOR_RECORDS, Usage, aside_of, failed,
+    set_aside,
 };
 use crate::placing::{Time, first_unplaced};
 use crate::salvage::{self, Salvaged};
 use crate::schema::{key, keys, sequence_of};
 use crate::seal::Cipher;
 use crate::tally::{Facts, Tally, facts, tally};
+use crate::undone;
 use crate::writing::{NUMBERS_SKIPPED, PerStream, Writing, damaged, read_streams, slot, write_streams};
 use crate::{Settings, StoreError, schema};
 
@@ -82,8 +84,10 @@ impl EdgeStore {
     pub fn open(settings: Settings, now: Timestamp) -> Result<Opened, StoreError> {
         let (path, bytes_max) = (settings.path.clone(), settings.bytes_max);
         let fresh = Epoch::from_u64(rand::random());
+        undone::take_back(&path)?;
         match BufferFile::open(&path, bytes_max, fresh.as_u64())? {
             Opening::Usable(file) => {
+                undone::done(&path)?;
                 let mut store = Self::over(file, settings, fresh)?;
                 let log_was_cut = store.file()?.log_was_cut;
                 if log_was_cut {
@@ -93,8 +97,11 @@ impl EdgeStore {
             }
             Opening::Damaged => {
                 salvage::check_key(&path, settings.key.as_ref())?;
-                let aside = set_aside(&path, now.micros())?;
+                let aside = aside_of(&path, now.micros());
+                undone::note(&path, &aside)?;
+                set_aside(&path, &aside)?;
                 let (mut store, salvaged) = salvage::carry_on(&aside, settings, fresh, now)?;
+                undone::done(&path)?;
                 store.look_at_time()?;
                 Ok(Opened { store, set_aside: Some(aside), salvaged, log_was_cut: false })
             }

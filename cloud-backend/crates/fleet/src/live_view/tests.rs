@@ -109,6 +109,20 @@ fn press_of(view: &LiveView) -> MachineView<'_> {
 }
 
 #[test]
+fn the_gateway_itself_is_no_machine_of_the_plant() {
+    let mut all = (*catalogue(1, 0)).clone();
+    let itself = CatalogueMachine {
+        id: MachineId::new(protocol::GATEWAY_ID).expect("valid"),
+        tags: Vec::new(),
+        ..all.machines[0].clone()
+    };
+    all.machines.push(itself);
+    let mut view = LiveView::new();
+    view.apply_catalogue(&gateway(), Arc::new(all));
+    assert_eq!((view.machines().count(), view.machines_of_plant().count()), (2, 1));
+}
+
+#[test]
 fn late_data_never_moves_the_latest_value_back() {
     let mut view = view();
     assert_eq!(view.apply_live(&gateway(), &live(SPEED, vec![sample(50, 5)])).len(), 1);

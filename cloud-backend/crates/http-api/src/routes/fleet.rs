@@ -53,7 +53,7 @@ pub(crate) async fn tenants(
         let gateways = app.outside.fleet.gateways(&tenant.id).await?.len() as u64;
         let live = &app.outside.live;
         let (machines, alarms) =
-            live.read(&tenant.id, |view| (view.machines().count(), view.active_alarms()));
+            live.read(&tenant.id, |view| (view.machines_of_plant().count(), view.active_alarms()));
         items.push(Tenant {
             id: tenant.id.to_string(),
             name: tenant.name,

@@ -20,7 +20,8 @@ pub(super) fn save(
     received_at: Timestamp,
 ) -> Result<(), Fault> {
     let epoch = epoch_bits(catalogue.epoch);
-    let machines = i64::try_from(catalogue.machines.len()).unwrap_or(i64::MAX);
+    let machines = catalogue.machines.iter().filter(|machine| !machine.is_gateway()).count();
+    let machines = i64::try_from(machines).unwrap_or(i64::MAX);
     let at = received_at.micros();
     let seen = "INSERT INTO gateway (gateway, epoch, seen_at) VALUES (?1, ?2, ?3)
                 ON CONFLICT (gateway) DO UPDATE SET epoch = excluded.epoch, seen_at = max(seen_at, excluded.seen_at)";

@@ -160,7 +160,10 @@ pub(crate) async fn a_gateway_is_listed_from_its_registration_on(lab: &impl Labo
     assert_eq!((gateways.len(), gateways[0].epoch, gateways[0].last_seen_at), (1, None, None));
     let hello = hello(EPOCH, [1, 1, 1], [1, 1, 1]);
     store.record_hello(&tenant(), &gateway(), &hello, at(-5)).await.expect("works");
-    save_catalogue(&*store, catalogue(EPOCH, &[(1, "pressure", TagRole::Plain)]), -4).await;
+    let mut all = catalogue(EPOCH, &[(1, "pressure", TagRole::Plain)]);
+    let id = MachineId::new(GATEWAY_ID).expect("valid");
+    all.machines.push(CatalogueMachine { id, tags: Vec::new(), ..all.machines[0].clone() });
+    save_catalogue(&*store, all, -4).await;
     send(&*store, TELEMETRY, [telemetry(1)]).await;
     let gateways = store.gateways(&tenant()).await.expect("works");
     let info = &gateways[0];

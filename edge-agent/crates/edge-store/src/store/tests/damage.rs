@@ -68,6 +68,80 @@ fn a10_a_log_that_rotted_makes_numbers_be_skipped() {
     assert_eq!(lost, [(8, next - 1)]);
 }
 
+/// Five pages in the middle of the telemetry become noise.
+fn damage(store: EdgeStore, settings: &Settings) {
+    let connection = store.connection().expect("open");
+    connection.query_row("PRAGMA wal_checkpoint", [], |_| Ok(())).expect("empties the log");
+    let sql = "SELECT pageno FROM dbstat WHERE name = 'outbox' AND pagetype = 'leaf' LIMIT 5 OFFSET 10";
+    let pages: Vec<u64> = connection
+        .prepare(sql)
+        .and_then(|mut s| s.query_map([], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>())
+        .expect("pages")
+        .into_iter()
+        .map(i64::cast_unsigned)
+        .collect();
+    assert_eq!(pages.len(), 5);
+    drop(store);
+    let file = std::fs::OpenOptions::new().write(true).open(&settings.path).expect("opens");
+    for page in pages {
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xA5; 1_024], (page - 1) * 1_024).expect("damages");
+    }
+}
+
+#[test]
+fn a10_a_salvage_that_is_killed_begins_anew_and_loses_nothing_more() {
+    use crate::file::{aside_of, log_of};
+    /// How far it came.
+    #[derive(Debug, Clone, Copy)]
+    enum Killed {
+        AfterTheNote,
+        WhileItIsRenamed,
+        HalfWay,
+        WhileItIsTakenBack,
+    }
+    for killed in
+        [Killed::AfterTheNote, Killed::WhileItIsRenamed, Killed::HalfWay, Killed::WhileItIsTakenBack]
+    {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let settings = Settings { bytes_max: 16 << 20, ..settings(&folder) };
+        let (path, aside) = (&settings.path, aside_of(&settings.path, 1));
+        let mut store = open(&settings);
+        let epoch = store.epoch();
+        for n in 0..100 {
+            store.commit(&plant(n), NOW).expect("commits");
+        }
+        damage(store, &settings);
+
+        undone::note(path, &aside).expect("notes");
+        match killed {
+            Killed::AfterTheNote => {}
+            Killed::WhileItIsRenamed => std::fs::rename(path, &aside).expect("renames"),
+            Killed::HalfWay | Killed::WhileItIsTakenBack => {
+                crate::file::set_aside(path, &aside).expect("renames");
+                let mut half = EdgeStore::anew(settings.clone(), epoch).expect("a new file");
+                half.commit(&samples(1), NOW).expect("commits");
+            }
+        }
+        if let Killed::WhileItIsTakenBack = killed {
+            std::fs::remove_file(log_of(path)).expect("removes");
+            std::fs::rename(&aside, path).expect("renames");
+        }
+
+        let opened = EdgeStore::open(settings.clone(), NOW).expect("starts");
+        let (salvaged, mut store) = (opened.salvaged.expect("something goes on"), opened.store);
+        assert_eq!(store.epoch(), epoch, "{killed:?}");
+        let (held, lost) = accounts(&mut store);
+        assert_eq!(salvaged.batches, u64::try_from(held.len()).expect("small"), "{killed:?}");
+        let next = store.commit(&samples(1), NOW).expect("commits").sequence.as_u64();
+        let lost = lost.into_iter().flat_map(|(first, last)| first..=last);
+        let mut accounted: Vec<u64> = held.into_iter().chain(lost).collect();
+        accounted.sort_unstable();
+        assert_eq!(accounted, (1..next).collect::<Vec<_>>(), "{killed:?}");
+        drop(store);
+        assert!(EdgeStore::open(settings, NOW).expect("opens").salvaged.is_none(), "once is enough");
+    }
+}
+
 #[test]
 fn a10_batches_that_can_be_read_go_on_under_their_epoch_and_the_rest_is_declared() {
     let folder = tempfile::tempdir().expect("temporary folder");
@@ -92,29 +166,7 @@ fn a10_batches_that_can_be_read_go_on_under_their_epoch_and_the_rest_is_declared
     }
     store.acknowledge(StreamId::Telemetry, Sequence::from_u64(10));
     store.flush().expect("writes");
-    store
-        .connection()
-        .expect("open")
-        .query_row("PRAGMA wal_checkpoint", [], |_| Ok(()))
-        .expect("empties the log");
-    let sql = "SELECT pageno FROM dbstat WHERE name = 'outbox' AND pagetype = 'leaf' LIMIT 5 OFFSET 10";
-    let pages: Vec<u64> = store
-        .connection()
-        .expect("open")
-        .prepare(sql)
-        .and_then(|mut s| s.query_map([], |row| row.get::<_, i64>(0))?.collect::<Result<Vec<_>, _>>())
-        .expect("pages")
-        .into_iter()
-        .map(i64::cast_unsigned)
-        .collect();
-    assert_eq!(pages.len(), 5);
-    drop(store);
-    // Five pages in the middle of the telemetry become noise.
-    let file = std::fs::OpenOptions::new().write(true).open(&settings.path).expect("opens");
-    for page in pages {
-        std::os::unix::fs::FileExt::write_all_at(&file, &[0xA5; 1_024], (page - 1) * 1_024).expect("damages");
-    }
-    drop(file);
+    damage(store, &settings);
 
     let opened = EdgeStore::open(settings.clone(), NOW).expect("starts");
     let (salvaged, mut store) = (opened.salvaged.expect("something goes on"), opened.store);

@@ -1,0 +1,81 @@
+//! A salvage that is killed begins anew.
+//!
+//! While a damaged file is carried on, a note beside the buffer names it. A start that finds the note puts the
+//! damaged file back in its place and throws away what had been made of it: nobody was told of that yet. The
+//! note goes when the salvage is whole.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::StoreError;
+use crate::file::{COMPANIONS, with_suffix};
+
+/// Notes, durably, that the file at `path` is about to be salvaged from `aside`.
+pub(crate) fn note(path: &Path, aside: &Path) -> Result<(), StoreError> {
+    let write = || {
+        let mut file = File::create(note_of(path))?;
+        file.write_all(aside.as_os_str().as_bytes())?;
+        file.sync_all()?;
+        sync_folder(path)
+    };
+    write().map_err(reach(path))
+}
+
+/// The salvage is whole, or none was needed.
+pub(crate) fn done(path: &Path) -> Result<(), StoreError> {
+    remove(&note_of(path)).map_err(reach(path))
+}
+
+/// Puts back the damaged file of a salvage that did not come to its end; may itself be killed anywhere.
+pub(crate) fn take_back(path: &Path) -> Result<(), StoreError> {
+    let aside = match std::fs::read(note_of(path)) {
+        Ok(name) => PathBuf::from(std::ffi::OsString::from_vec(name)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(reach(path)(error)),
+    };
+    put_back(path, &aside).map_err(reach(path))
+}
+
+fn put_back(path: &Path, aside: &Path) -> std::io::Result<()> {
+    if aside.exists() {
+        tracing::warn!(path = %path.display(), aside = %aside.display(),
+            "a salvage of the buffer did not come to its end and begins anew");
+        // Without a new file, what lies beside its name still belongs to the damaged one.
+        if path.exists() {
+            for companion in &COMPANIONS[1..] {
+                remove(&with_suffix(path, companion))?;
+            }
+        }
+        std::fs::rename(aside, path)?;
+    }
+    for companion in &COMPANIONS[1..] {
+        match std::fs::rename(with_suffix(aside, companion), with_suffix(path, companion)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    sync_folder(path)
+}
+
+fn note_of(path: &Path) -> PathBuf {
+    with_suffix(path, ".salvaging")
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn reach(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Reach { path, source }
+}
