@@ -3,7 +3,7 @@
 use fleet::{FleetStore, SampleQuery, SampleSet, SeriesData, Shape};
 use ingestion::IngestStore;
 use plant_model::{GatewayId, MachineId, Sample};
-use protocol::{BatchBody, Epoch, SeriesId, SeriesSamples, StreamId, TagRole};
+use protocol::{BatchBody, CatalogueMachine, Epoch, GATEWAY_ID, SeriesId, SeriesSamples, StreamId, TagRole};
 use tenancy::TenancyStore;
 
 use super::Laboratory;
