@@ -118,11 +118,10 @@ fn a_file_of_any_earlier_layout_keeps_its_alarms_and_takes_timers_and_commands()
         let folder = tempfile::tempdir().expect("temporary folder");
         let raw = Connection::open(folder.path().join("buffer.db")).expect("makes");
         raw.execute_batch(&schema::STEPS[..from].concat()).expect("an earlier layout");
-        // The last column of the first layout says whether it is active, that of later ones has the flags.
-        let row = "INSERT INTO alarm SELECT 'm', 'a', 7, 1";
-        raw.execute_batch(row)
-            .or_else(|_| raw.execute_batch(&format!("{row}, NULL, NULL")))
-            .expect("an alarm");
+        // The first layout says whether it is active, later ones have the flags.
+        let state = if from == 1 { "active" } else { "flags" };
+        let row = format!("INSERT INTO alarm (machine, alarm, occurrence, {state}) VALUES ('m', 'a', 7, 1)");
+        raw.execute_batch(&row).expect("an alarm");
         raw.pragma_update(None, "user_version", i64::try_from(from).expect("small")).expect("writes");
         drop(raw);
         let mut store = open(&folder);
