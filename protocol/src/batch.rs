@@ -73,6 +73,13 @@ impl Detail {
 }
 
 impl BatchHeader {
+    /// The checksum that a message carries (SPEC section 4, bytes 4 to 7), unverified; `None` if it is too short to be
+    /// one. Two batches with the same key and different checksums are of two buffers.
+    #[must_use]
+    pub fn checksum(bytes: &[u8]) -> Option<u32> {
+        bytes.get(4..8)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
     /// Reads the header of a batch and checks its checksum; the body is not looked into.
     ///
     /// # Errors

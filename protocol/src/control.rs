@@ -104,6 +104,9 @@ pub struct CumulativeAck {
     /// The backend asks for the batches behind `committed_through` up to and including this one: later
     /// ones came, these did not.
     pub missing_through: Option<Sequence>,
+    /// The checksum of the batch `committed_through`, in an answer to hello and if the backend has the batch:
+    /// the gateway holds its own against it.
+    pub last_checksum: Option<u32>,
 }
 
 impl CumulativeAck {
@@ -115,6 +118,7 @@ impl CumulativeAck {
             stream: self.stream.code().into(),
             committed_through: self.committed_through.as_u64(),
             missing_through: self.missing_through.map_or(0, Sequence::as_u64),
+            last_checksum: self.last_checksum,
         })
     }
 
@@ -153,6 +157,7 @@ impl CumulativeAck {
             stream: stream(ack.stream)?,
             committed_through: Sequence::from_u64(ack.committed_through),
             missing_through: (missing != 0).then(|| Sequence::from_u64(missing)),
+            last_checksum: ack.last_checksum,
         })
     }
 }

@@ -220,6 +220,8 @@ pub(crate) struct Ack {
     pub committed_through: u64,
     #[prost(uint64, tag = "4")]
     pub missing_through: u64,
+    #[prost(fixed32, optional, tag = "6")]
+    pub last_checksum: Option<u32>,
 }
 
 /// What an acknowledgement says beside [`Ack`].

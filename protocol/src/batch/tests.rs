@@ -304,6 +304,7 @@ fn control_messages_come_back() {
         stream: StreamId::Telemetry,
         committed_through: Sequence::from_u64(9),
         missing_through: None,
+        last_checksum: Some(0),
     };
     assert_eq!(CumulativeAck::decode(&ack.encode()), Ok(ack));
     let asks = CumulativeAck { missing_through: Some(Sequence::from_u64(12)), ..ack };

@@ -53,6 +53,7 @@ fn corpus() -> Vec<Vec<u8>> {
         stream: StreamId::Alarm,
         committed_through: next,
         missing_through: Some(next.next()),
+        last_checksum: Some(7),
     };
     corpus.push(ack.encode());
     corpus.push(

@@ -80,7 +80,7 @@ impl Disk {
 
     fn ack(&self, epoch: Epoch, stream: StreamId) -> CumulativeAck {
         let committed_through = Sequence::from_u64(self.watermark(stream));
-        CumulativeAck { epoch, stream, committed_through, missing_through: None }
+        CumulativeAck { epoch, stream, committed_through, missing_through: None, last_checksum: None }
     }
 
     /// Stores a batch, then answers.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use delivery::{AckOutcome, Delivery, Outbox, OutboxError, Settings, TimeoutOutcome};
 use plant_model::Monotonic;
-use protocol::{Channel, CumulativeAck, Hello, Sequence, StreamId, Topic};
+use protocol::{BatchHeader, Channel, CumulativeAck, Hello, Sequence, StreamId, Topic};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, Packet, Publish, PublishProperties};
 use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, StateError};
@@ -76,6 +76,13 @@ pub(crate) enum UplinkError {
          there is one, and set the file of the buffer aside, so that a new epoch begins"
     )]
     Copied { stream: StreamId, through: Sequence },
+    #[error(
+        "batch {through} of the {stream} stream is another one at the backend than in this buffer: a copy of the \
+         buffer was delivered, and nothing of this one counts as delivered since. Stop the other gateway with this \
+         identity, save what is only here with `edge-agent buffer export`, and set the file aside, so that a new \
+         epoch begins"
+    )]
+    Forked { stream: StreamId, through: Sequence },
     #[error("the backend does not answer hello")]
     NoAnswer,
     #[error("the endpoint closed the connection: {0}")]
@@ -89,7 +96,7 @@ pub(crate) enum UplinkError {
 impl UplinkError {
     /// Whether somebody else has the identity: coming back at once would throw the other one out.
     pub(crate) fn is_contended(&self) -> bool {
-        matches!(self, Self::TakenOver { .. } | Self::Copied { .. })
+        matches!(self, Self::TakenOver { .. } | Self::Copied { .. } | Self::Forked { .. })
     }
 }
 
@@ -323,7 +330,7 @@ impl<'a> Connection<'a> {
             for range in outbox.held() {
                 delivery.handle_held(range);
             }
-            self.handle_acks(&mut delivery, outbox, backoff)?;
+            self.handle_acks(&mut delivery, outbox, backoff).await?;
             self.counters.set_backlog(delivery.backlog());
             if delivery.is_streaming() {
                 self.counters.set_connected(true);
@@ -353,13 +360,16 @@ impl<'a> Connection<'a> {
         (delivery.backlog() == 0 || Instant::now() >= until).then_some(End::Drained)
     }
 
-    fn handle_acks(
+    async fn handle_acks(
         &self,
         delivery: &mut Delivery,
         outbox: &dyn Outbox,
         backoff: &mut Backoff,
     ) -> Result<(), UplinkError> {
         for ack in self.acks.take().into_iter().flatten() {
+            if self.is_of_another_buffer(&ack, outbox).await? {
+                return Err(UplinkError::Forked { stream: ack.stream, through: ack.committed_through });
+            }
             match delivery.handle_ack(ack, self.clock.now()) {
                 AckOutcome::Committed(through) => outbox.acknowledge(ack.stream, through),
                 AckOutcome::Regressed(through) => {
@@ -380,6 +390,21 @@ impl<'a> Connection<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the backend's last batch of the stream is another one than ours of the same number: somebody
+    /// delivers from a copy of this buffer. What we hold must not count as delivered then.
+    async fn is_of_another_buffer(
+        &self,
+        ack: &CumulativeAck,
+        outbox: &dyn Outbox,
+    ) -> Result<bool, UplinkError> {
+        let Some(theirs) = ack.last_checksum.filter(|_| ack.epoch == outbox.epoch()) else {
+            return Ok(false);
+        };
+        let ours = outbox.read(ack.stream, ack.committed_through).await?;
+        let ours = ours.filter(|batch| batch.sequence == ack.committed_through);
+        Ok(ours.and_then(|batch| BatchHeader::checksum(&batch.message)).is_some_and(|ours| ours != theirs))
     }
 
     /// Sends one batch, if one is due.

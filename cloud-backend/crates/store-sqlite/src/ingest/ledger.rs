@@ -157,6 +157,7 @@ impl Streams {
                 stream: key.stream,
                 committed_through: state.coverage.committed_through(),
                 missing_through: state.coverage.missing_below(state.highest),
+                last_checksum: None,
             };
             acks.push((key.gateway, ack));
         }

@@ -9,11 +9,11 @@
 
 use ingestion::Coverage;
 use plant_model::{GatewayId, Timestamp};
-use protocol::{ClockRecord, CumulativeAck, Dropped, Gap, Hello, Sequence, StreamId};
+use protocol::{BatchHeader, ClockRecord, CumulativeAck, Dropped, Gap, Hello, Sequence, StreamId};
 use rusqlite::{Connection, params};
 
 use super::ledger::{StreamKey, Streams};
-use crate::codec::{Columns, epoch_bits, execute, int, rows, sequence_number};
+use crate::codec::{Columns, epoch_bits, execute, int, row, rows, sequence_number};
 use crate::error::Fault;
 
 /// The reason of a gap that nobody declared.
@@ -36,6 +36,7 @@ pub(super) fn record_hello(
         stream,
         committed_through: Sequence::ZERO,
         missing_through: None,
+        last_checksum: None,
     });
     for ack in &mut acks {
         let key = StreamKey { gateway: gateway.clone(), epoch: hello.epoch, stream: ack.stream };
@@ -43,9 +44,22 @@ pub(super) fn record_hello(
         let held = hello.streams.iter().find(|r| r.stream == ack.stream).map_or(Sequence::ZERO, |r| r.oldest);
         note_not_held(c, &key, &mut state.coverage, held, received_at)?;
         ack.committed_through = state.coverage.committed_through();
+        ack.last_checksum = checksum(c, &key, ack.committed_through)?;
     }
     streams.save(c)?;
     Ok(acks)
+}
+
+/// The checksum of a batch that is stored.
+fn checksum(c: &Connection, key: &StreamKey, sequence: Sequence) -> Result<Option<u32>, Fault> {
+    let (gateway, epoch, stream) = key.columns();
+    let sql = "SELECT substr(body, 1, 8) FROM batch
+               WHERE gateway = ?1 AND epoch = ?2 AND stream = ?3 AND sequence = ?4";
+    let head = row(c, sql, params![gateway, epoch, stream, sequence_number(sequence)], |r| {
+        let head: Vec<u8> = r.get(0)?;
+        Ok(head)
+    })?;
+    Ok(head.and_then(|head| BatchHeader::checksum(&head)))
 }
 
 /// Notes the holes below the oldest batch that the gateway holds.

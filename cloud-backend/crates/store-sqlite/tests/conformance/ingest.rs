@@ -132,6 +132,9 @@ pub(crate) async fn hello_answers_where_every_stream_stands(lab: &impl Laborator
     let acks = store.record_hello(&tenant(), &gateway(), &hello, at(0)).await.expect("the store works");
     let stand = acks.map(|ack| (ack.stream, ack.epoch, ack.committed_through.as_u64()));
     assert_eq!(stand, [(StreamId::Alarm, EPOCH, 0), (StreamId::Diagnostic, EPOCH, 0), (TELEMETRY, EPOCH, 2)]);
+    let last = BatchHeader::checksum(&telemetry(2).encode().expect("a batch"));
+    assert!(last.is_some());
+    assert_eq!(acks.map(|ack| ack.last_checksum), [None, None, last]);
 }
 
 pub(crate) async fn what_a_gateway_no_longer_holds_is_a_gap_and_not_a_dead_end(lab: &impl Laboratory) {
