@@ -202,7 +202,7 @@ async fn a15_two_gateways_with_one_identity_do_not_fight_say_so_and_mix_nothing(
 /// other's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a15_what_a_gateway_holds_does_not_count_as_delivered_because_a_copy_of_it_delivered() -> Result<()> {
-    const HELD: u64 = 40;
+    const HELD: u32 = 40;
     let (mut scene, _link) = with_link(small_plant()).await?;
     scene.progress().await?;
     scene.plant.stop_agent().await?;
@@ -211,7 +211,8 @@ async fn a15_what_a_gateway_holds_does_not_count_as_delivered_because_a_copy_of_
     let (mut clone, state) = clone_of(&copy).await?;
     let delivered = || async {
         let status = local(Method::GET, state.status, "/status", None).await.ok()?;
-        let (sent, left) = (number(&status, "/uplink/batches_sent"), number(&status, "/buffer/backlog_batches"));
+        let (sent, left) =
+            (number(&status, "/uplink/batches_sent"), number(&status, "/buffer/backlog_batches"));
         (sent > 5 && left == 0).then_some(())
     };
     until("the clone delivers", PATIENCE, delivered).await?;
@@ -220,10 +221,16 @@ async fn a15_what_a_gateway_holds_does_not_count_as_delivered_because_a_copy_of_
     let stored = scene.held()?.len();
     scene.plant.restart_agent().await?;
     let original = scene.plant.state.status;
-    let told = until("the original says so", PATIENCE, || complaint(original, "is another one at the backend")).await?;
+    let told =
+        until("the original says so", PATIENCE, || complaint(original, "is another one at the backend"))
+            .await?;
     assert!(told.contains("buffer export"), "{told}");
     let status = scene.plant.status().await?;
-    assert!(number(&status, "/buffer/backlog_batches") >= HELD, "nothing is freed: {}", status["buffer"]);
+    assert!(
+        number(&status, "/buffer/backlog_batches") >= i64::from(HELD),
+        "nothing is freed: {}",
+        status["buffer"]
+    );
     assert_eq!(scene.held()?.len(), stored, "and nothing is mixed in");
     Ok(())
 }

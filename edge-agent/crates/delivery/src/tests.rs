@@ -15,7 +15,13 @@ fn held(stream: StreamId, oldest: u64, next: u64) -> StreamRange {
 }
 
 fn ack(stream: StreamId, through: u64) -> CumulativeAck {
-    CumulativeAck { epoch: EPOCH, stream, committed_through: seq(through), missing_through: None, last_checksum: None }
+    CumulativeAck {
+        epoch: EPOCH,
+        stream,
+        committed_through: seq(through),
+        missing_through: None,
+        last_checksum: None,
+    }
 }
 
 const NOW: Monotonic = Monotonic::from_micros(0);
