@@ -8,6 +8,11 @@ before(async () => (browser = await launch()));
 after(() => browser.close());
 
 const tiles = (page) => page.locator("[data-machine]");
+/** Fifteen machines and the gateway itself. */
+const isComplete = async (page) => {
+  assert.equal(await tiles(page).count(), 16);
+  assert.equal(await page.locator('[data-machine="gateway"]').count(), 1);
+};
 const openFleet = async (page) => {
   await tiles(page).first().waitFor();
   await page.locator('[data-connection="live"]').waitFor();
@@ -39,7 +44,7 @@ test("a wrong password is refused in words, and the right one then opens the fle
 test("the fleet shows fifteen machines with values that move", async () => {
   const { page, context, errors } = await signedIn(browser);
   await openFleet(page);
-  assert.equal(await tiles(page).count(), 15);
+  await isComplete(page);
   const read = () => page.locator("[data-value]").allTextContents();
   const before = await read();
   await page.waitForFunction((old) => {
@@ -182,7 +187,7 @@ test("another tenant is one choice away, for those who may see several", async (
   await choice.selectOption(other);
   await page.waitForURL(`${url}/${other}`);
   await openFleet(page);
-  assert.equal(await tiles(page).count(), 15);
+  await isComplete(page);
   assert.deepEqual(errors, []);
   await context.close();
 });
