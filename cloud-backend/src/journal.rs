@@ -87,7 +87,7 @@ fn by(t: &AlarmTransition) -> String {
     if comment.is_empty() { actor } else { format!("{actor}: {comment}") }
 }
 
-fn instant(at: Timestamp) -> String {
+pub(crate) fn instant(at: Timestamp) -> String {
     let shown = jiff::Timestamp::from_microsecond(at.micros()).map(|at| format!("{at:.3}"));
     // Outside the years of the calendar; the number says as much.
     shown.unwrap_or_else(|_| at.micros().to_string())

@@ -2,11 +2,11 @@
 
 use anyhow::bail;
 use fleet::{FleetStore as _, LedgerRow};
-use plant_model::Timestamp;
 
 use crate::admin::print;
 use crate::cli::LedgerArgs;
 use crate::data::DataDir;
+use crate::journal::instant;
 
 /// Prints the ledger. It fails, after printing, if the books of a stream do not balance.
 pub(crate) async fn print_ledger(args: LedgerArgs) -> anyhow::Result<()> {
@@ -126,10 +126,4 @@ fn quarantined(row: &LedgerRow) -> Vec<String> {
 
 fn rejected(row: &LedgerRow) -> Vec<String> {
     row.rejected.iter().map(|(reason, count)| format!("{reason}: {count}")).collect()
-}
-
-fn instant(at: Timestamp) -> String {
-    // Outside the years of the calendar the number says as much.
-    jiff::Timestamp::from_microsecond(at.micros())
-        .map_or_else(|_| at.micros().to_string(), |at| format!("{at:.3}"))
 }

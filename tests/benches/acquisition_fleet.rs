@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use factory_tests::api::now_us;
-use factory_tests::factory::{Backend, Plant, PlantOptions, Programs};
+use factory_tests::factory::{Backend, Plant, PlantOptions, Programs, any_port};
 use factory_tests::load::agent::{Agent, Machine};
 use factory_tests::load::server::{self, Behaviour, Server};
 use factory_tests::load::table::Table;
@@ -41,18 +41,8 @@ fn main() -> Result<()> {
 async fn plant() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let programs = Programs::beside_this_one()?;
-    let any = "127.0.0.1:0".parse()?;
-    let backend = Backend::start(&programs, &folder.path().join("backend"), any, any).await?;
-    let options = PlantOptions {
-        tenant: "bench".to_owned(),
-        name: "Bench".to_owned(),
-        seed: 7,
-        plant_file: None,
-        commit_interval_ms: 5_000,
-        dial: None,
-        ca_file: None,
-    };
-    let mut plant = Plant::start(&programs, &backend, folder.path(), &options).await?;
+    let backend = Backend::start(&programs, &folder.path().join("backend"), any_port(), any_port()).await?;
+    let mut plant = Plant::start(&programs, &backend, folder.path(), &PlantOptions::bench()).await?;
     plant.stop_agent().await?;
     once_a_second(&plant.config().join("machines.d"))?;
     plant.restart_agent().await?;

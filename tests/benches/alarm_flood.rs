@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use factory_tests::api::Api;
-use factory_tests::factory::{Backend, Plant, PlantOptions, Programs, add_user};
+use factory_tests::factory::{Backend, Plant, PlantOptions, Programs, add_user, any_port};
 use factory_tests::flood::{self, PERIOD, Source};
 use factory_tests::injection::targets;
 use factory_tests::load::table::Table;
@@ -36,18 +36,8 @@ fn main() -> Result<()> {
 async fn measure() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let programs = Programs::beside_this_one()?;
-    let any = "127.0.0.1:0".parse()?;
-    let backend = Backend::start(&programs, &folder.path().join("backend"), any, any).await?;
-    let options = PlantOptions {
-        tenant: "bench".to_owned(),
-        name: "Bench".to_owned(),
-        seed: 7,
-        plant_file: None,
-        commit_interval_ms: 5_000,
-        dial: None,
-        ca_file: None,
-    };
-    let mut plant = Plant::start(&programs, &backend, folder.path(), &options).await?;
+    let backend = Backend::start(&programs, &folder.path().join("backend"), any_port(), any_port()).await?;
+    let mut plant = Plant::start(&programs, &backend, folder.path(), &PlantOptions::bench()).await?;
     plant.stop_agent().await?;
     let mut firsts = targets(&plant)?;
     firsts.dedup_by(|a, b| a.machine == b.machine);

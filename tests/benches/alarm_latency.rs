@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use factory_tests::api::now_us;
-use factory_tests::factory::{Backend, Plant, PlantOptions, Programs, add_user};
+use factory_tests::factory::{Backend, Plant, PlantOptions, Programs, add_user, any_port};
 use factory_tests::injection::{Target, targets};
 use factory_tests::load::table::{Table, say};
 use factory_tests::load::{Role, role, runtime};
@@ -58,18 +58,8 @@ fn bad() -> [(&'static str, Value); 4] {
 async fn measure() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let programs = Programs::beside_this_one()?;
-    let any = "127.0.0.1:0".parse()?;
-    let backend = Backend::start(&programs, &folder.path().join("backend"), any, any).await?;
-    let options = PlantOptions {
-        tenant: "bench".to_owned(),
-        name: "Bench".to_owned(),
-        seed: 7,
-        plant_file: None,
-        commit_interval_ms: 5_000,
-        dial: None,
-        ca_file: None,
-    };
-    let mut plant = Plant::start(&programs, &backend, folder.path(), &options).await?;
+    let backend = Backend::start(&programs, &folder.path().join("backend"), any_port(), any_port()).await?;
+    let mut plant = Plant::start(&programs, &backend, folder.path(), &PlantOptions::bench()).await?;
     plant.stop_agent().await?;
     sample_often(&plant.config().join("machines.d"))?;
     let begun = Instant::now();

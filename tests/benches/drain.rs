@@ -4,6 +4,9 @@
 //! `cargo bench -p factory-tests --bench drain`, after `cargo build --release --bins`. `DRAIN_SAMPLES` says how long
 //! the backlog is (10,000,000 when not set: nine hours of 15 machines with 20 tags at 1 Hz).
 
+#[path = "../../protocol/benches/support/signals.rs"]
+mod signals;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -12,20 +15,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use edge_store::{EdgeStore, Settings};
 use factory_tests::api::{Api, now_us};
-use factory_tests::factory::{Backend, Plant, PlantOptions, Programs, add_user};
+use factory_tests::factory::{Backend, Plant, PlantOptions, Programs, add_user, any_port};
 use factory_tests::injection::{Subscriber, Target, inject, targets};
 use factory_tests::load::table::{Table, say};
 use factory_tests::load::{Role, role, runtime};
 use factory_tests::oracle::{judge, obligations, stored};
 use factory_tests::usage::Usage;
 use futures_util::future::join_all;
-use plant_model::{MachineId, Quality, Sample, TagId, Timestamp, Value};
-use protocol::{BatchBody, Sequence, SeriesId, SeriesSamples, StreamId};
+use plant_model::{MachineId, TagId, Timestamp};
+use protocol::{Sequence, StreamId};
+use signals::{COMMIT_SECONDS, MACHINES, TAGS};
 
-const MACHINES: u32 = 15;
-const TAGS: u32 = 20;
-/// Five seconds of the plant, as an agent commits them.
-const COMMIT_SECONDS: u32 = 5;
 const SAMPLES_IN_A_BATCH: u64 = (MACHINES * TAGS * COMMIT_SECONDS) as u64;
 /// How often the programs are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -44,8 +44,7 @@ async fn drain() -> Result<()> {
     let samples: u64 = std::env::var("DRAIN_SAMPLES").map_or(Ok(10_000_000), |text| text.parse())?;
     let folder = tempfile::tempdir_in(".")?;
     let programs = Programs::beside_this_one()?;
-    let any = "127.0.0.1:0".parse()?;
-    let backend = Backend::start(&programs, &folder.path().join("backend"), any, any).await?;
+    let backend = Backend::start(&programs, &folder.path().join("backend"), any_port(), any_port()).await?;
     let options = PlantOptions::small("bench", "Bench", 7);
     let mut plant = Plant::start(&programs, &backend, folder.path(), &options).await?;
     let account = add_user(&backend, "operator", &["--platform-operator"]).await?;
@@ -114,8 +113,9 @@ fn make_backlog(buffer: &Path, batches: u64) -> Result<Backlog> {
         series.extend(store.series(&MachineId::new(&format!("bench-{machine}"))?, &tags, now)?);
     }
     let (before, began) = (store.usage()?.held_bytes, Instant::now());
-    let from = now_us() - i64::try_from(batches)? * i64::from(COMMIT_SECONDS) * 1_000_000;
-    let mut signals = Signals::new();
+    let seconds = i64::try_from(batches)? * i64::from(COMMIT_SECONDS);
+    let from = Timestamp::from_micros(now_us() - seconds * 1_000_000);
+    let mut plant = signals::Plant::new();
     let mut backlog = Backlog {
         batches,
         samples: batches * SAMPLES_IN_A_BATCH,
@@ -126,7 +126,7 @@ fn make_backlog(buffer: &Path, batches: u64) -> Result<Backlog> {
     };
     let mut first = None;
     for n in 0..u32::try_from(batches)? {
-        let body = signals.group(&series, from, n * COMMIT_SECONDS);
+        let body = plant.group(&series, from, n * COMMIT_SECONDS);
         first.get_or_insert(store.commit(&body, now)?.sequence);
     }
     backlog.made_in = began.elapsed();
@@ -138,65 +138,6 @@ fn make_backlog(buffer: &Path, batches: u64) -> Result<Backlog> {
     }
     backlog.message_bytes = backlog.messages.len() as u64;
     Ok(backlog)
-}
-
-/// Values that move as those of the demo do: scaled registers with noise, floats, counters, states.
-struct Signals {
-    random: u64,
-    levels: Vec<f64>,
-}
-
-impl Signals {
-    fn new() -> Self {
-        let levels = (0..MACHINES * TAGS).map(|n| 20.0 + f64::from(n % 37)).collect();
-        Self { random: 0x9E37_79B9_7F4A_7C15, levels }
-    }
-
-    fn uniform(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        f64::from(u32::try_from(self.random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
-    }
-
-    fn value(&mut self, machine: u32, tag: u32, second: u32) -> Value {
-        let noise = self.uniform() - 0.5;
-        let level = &mut self.levels[usize::try_from(machine * TAGS + tag).unwrap_or(0)];
-        *level += noise;
-        let level = *level;
-        let wave = (f64::from(second + machine * 7) / 60.0).sin();
-        match tag {
-            0..=4 => Value::Float((level * 10.0).round() / 10.0),
-            5..=8 => Value::Float((level * 100.0 + wave * 50.0 + noise * 300.0).round() / 100.0),
-            9 | 10 => Value::Float(f64::from((level + wave + noise) as f32)),
-            11 | 12 => Value::Float(level + wave * noise),
-            13 => Value::Float(f64::from(second / 7) / 100.0),
-            14 => Value::Int(second.into()),
-            15 | 16 => Value::Int((second / 240 % 4).into()),
-            17 | 18 => Value::Bool((second / 90).is_multiple_of(3)),
-            _ => Value::Float(65.0),
-        }
-    }
-
-    /// All samples of one commit.
-    fn group(&mut self, series: &[SeriesId], from_us: i64, from: u32) -> BatchBody {
-        let block = |series: &SeriesId| SeriesSamples { series: *series, samples: Vec::new() };
-        let mut blocks: Vec<SeriesSamples> = series.iter().map(block).collect();
-        for second in from..from + COMMIT_SECONDS {
-            for machine in 0..MACHINES {
-                let millis = (machine * 61 + second * 3 % 5) % 1_000;
-                let at = from_us + i64::from(second) * 1_000_000 + i64::from(millis) * 1_000;
-                let gateway_timestamp = Timestamp::from_micros(at);
-                for tag in 0..TAGS {
-                    let value = Some(self.value(machine, tag, second));
-                    let quality = Quality::GOOD;
-                    let sample = Sample { value, quality, source_timestamp: None, gateway_timestamp };
-                    blocks[usize::try_from(machine * TAGS + tag).unwrap_or(0)].samples.push(sample);
-                }
-            }
-        }
-        BatchBody::Samples(blocks)
-    }
 }
 
 /// The same bytes, written once in a row and synced.

@@ -241,6 +241,20 @@ pub struct PlantOptions {
 }
 
 impl PlantOptions {
+    /// The plant of the benches: the simulator's example of 15 machines, commits as on a real gateway.
+    #[must_use]
+    pub fn bench() -> Self {
+        Self {
+            tenant: "bench".to_owned(),
+            name: "Bench".to_owned(),
+            seed: 7,
+            plant_file: None,
+            commit_interval_ms: 5_000,
+            dial: None,
+            ca_file: None,
+        }
+    }
+
     /// A small plant: two machines of each protocol, commits every 300 ms.
     #[must_use]
     pub fn small(tenant: &str, name: &str, seed: u64) -> Self {

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use protocol::StreamId;
 use serde_json::Value as Json;
 
-use crate::support::{Gateway, Installation, telemetry};
+use crate::support::{Gateway, Installation, serve_arguments, telemetry};
 
 fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -48,17 +48,7 @@ async fn a_state_file_left_by_a_killed_process_goes_before_the_next_listens() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
     let path = state.to_str().expect("text");
-    let output = installation.cli(&[
-        "serve",
-        "--http",
-        &address,
-        "--mqtt",
-        "127.0.0.1:0",
-        "--gateways",
-        "127.0.0.1:0",
-        "--state-file",
-        path,
-    ]);
+    let output = installation.cli(&[&serve_arguments(&address)[..], &["--state-file", path]].concat());
     assert_eq!(output.status.code(), Some(1));
     assert!(!state.exists(), "nobody listens, and no file says so");
 }
@@ -67,15 +57,7 @@ async fn a_state_file_left_by_a_killed_process_goes_before_the_next_listens() {
 async fn a_second_serve_on_the_same_directory_is_refused() {
     let installation = Installation::new();
     let _backend = installation.serve().await;
-    let second = installation.cli(&[
-        "serve",
-        "--http",
-        "127.0.0.1:0",
-        "--mqtt",
-        "127.0.0.1:0",
-        "--gateways",
-        "127.0.0.1:0",
-    ]);
+    let second = installation.cli(&serve_arguments("127.0.0.1:0"));
     assert_eq!(second.status.code(), Some(1));
     assert!(stderr(&second).contains("another cloud-backend serves"), "{}", stderr(&second));
 }
@@ -85,15 +67,7 @@ async fn a_port_that_is_taken_is_named() {
     let installation = Installation::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
-    let output = installation.cli(&[
-        "serve",
-        "--http",
-        &address,
-        "--mqtt",
-        "127.0.0.1:0",
-        "--gateways",
-        "127.0.0.1:0",
-    ]);
+    let output = installation.cli(&serve_arguments(&address));
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains(&address), "{}", stderr(&output));
 }
@@ -167,15 +141,7 @@ fn a_truncated_database_refuses_to_start_and_names_the_file() {
     let control = installation.data().join("control.db");
     let bytes = std::fs::read(&control).expect("it is there");
     std::fs::write(&control, &bytes[..bytes.len() / 2]).expect("cut");
-    let output = installation.cli(&[
-        "serve",
-        "--http",
-        "127.0.0.1:0",
-        "--mqtt",
-        "127.0.0.1:0",
-        "--gateways",
-        "127.0.0.1:0",
-    ]);
+    let output = installation.cli(&serve_arguments("127.0.0.1:0"));
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("control.db"), "{}", stderr(&output));
     assert_eq!(

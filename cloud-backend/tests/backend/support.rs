@@ -113,18 +113,13 @@ impl Installation {
     /// Serves with more variables in its environment.
     pub(crate) async fn serve_with(&self, environment: &[(&str, &Path)]) -> Backend {
         let state = self.state_file();
-        let mut command = self.command(&[
-            "serve",
-            "--http",
-            "127.0.0.1:0",
-            "--mqtt",
-            "127.0.0.1:0",
-            "--gateways",
-            "127.0.0.1:0",
-            "--state-file",
-        ]);
-        let child =
-            command.arg(&state).envs(environment.iter().copied()).spawn().expect("the program starts");
+        let mut command = self.command(&serve_arguments("127.0.0.1:0"));
+        let child = command
+            .arg("--state-file")
+            .arg(&state)
+            .envs(environment.iter().copied())
+            .spawn()
+            .expect("the program starts");
         let mut backend =
             Backend { child, http: unknown_address(), mqtt: unknown_address(), cookie: String::new(), state };
         let read = within("listening", backend.listening()).await;
@@ -133,6 +128,11 @@ impl Installation {
         backend.cookie = backend.sign_in("anna", &self.password).await;
         backend
     }
+}
+
+/// `serve` with its API at this address and everything else where there is room.
+pub(crate) fn serve_arguments(http: &str) -> [&str; 7] {
+    ["serve", "--http", http, "--mqtt", "127.0.0.1:0", "--gateways", "127.0.0.1:0"]
 }
 
 fn unknown_address() -> SocketAddr {

@@ -117,18 +117,20 @@ pub fn serve(listeners: &str) -> Result<()> {
 }
 
 /// Sockets that only have to exist.
-type Held = Vec<(TcpListener, Vec<TcpStream>)>;
+type Held = Vec<Box<dyn Send>>;
 
 async fn open(listeners: Vec<Behaviour>, notes: &Notes) -> Result<(Vec<u16>, Held)> {
-    let (mut ports, mut held) = (Vec::new(), Vec::new());
+    let (mut ports, mut held) = (Vec::new(), Held::new());
     for (index, behaviour) in listeners.into_iter().enumerate() {
-        let listener = listen(&behaviour)?;
-        ports.push(listener.local_addr()?.port());
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        ports.push(socket.local_addr()?.port());
         match behaviour {
-            Behaviour::Refuse => drop(listener),
-            Behaviour::BlackHole => held.push(fill(listener).await?),
+            // Bound and not listening: nobody else gets the port, and who connects is refused.
+            Behaviour::Refuse => held.push(Box::new(socket)),
+            Behaviour::BlackHole => held.push(Box::new(fill(socket.listen(0)?).await?)),
             Behaviour::Healthy | Behaviour::Mute | Behaviour::SlowMs(_) | Behaviour::SilentUnits(_) => {
-                tokio::spawn(accept(listener, index, behaviour, Arc::clone(notes)));
+                tokio::spawn(accept(socket.listen(128)?, index, behaviour, Arc::clone(notes)));
             }
         }
     }
@@ -139,13 +141,6 @@ fn say(what: &impl Serialize) -> Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer(&mut out, what)?;
     Ok(out.write_all(b"\n")?)
-}
-
-fn listen(behaviour: &Behaviour) -> Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-    let backlog = if *behaviour == Behaviour::BlackHole { 0 } else { 128 };
-    Ok(socket.listen(backlog)?)
 }
 
 /// Fills the queue of a listener that nobody serves: the system then drops further attempts.

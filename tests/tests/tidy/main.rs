@@ -24,16 +24,16 @@ const EDGES: [(&str, &[&str]); 27] = [
     ("fleet", &["plant-model", "protocol"]),
     // L3: adapters
     ("edge-config", &["plant-model", "protocol", "acquisition", "alarm-engine", "alarm-output"]),
-    ("edge-store", &["plant-model", "protocol"]),
+    ("edge-store", &["plant-model", "protocol", "service-kit"]),
     ("alarm-output-driver", &["plant-model", "alarm-output", "service-kit"]),
     ("driver-modbus", &["plant-model", "acquisition", "service-kit"]),
     ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),
     ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit"]),
     ("gateway-identity", &["plant-model", "protocol", "service-kit"]),
     ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
-    ("mqtt-endpoint", &["plant-model", "protocol"]),
+    ("mqtt-endpoint", &["plant-model", "protocol", "service-kit"]),
     ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),
-    ("pki", &["plant-model"]),
+    ("pki", &["plant-model", "service-kit"]),
     ("gateway-api", &["plant-model", "protocol", "tenancy", "service-kit"]),
     // L4: composition roots
     (

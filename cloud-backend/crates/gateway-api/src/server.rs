@@ -28,8 +28,6 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(60);
 /// Largest head of a request.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
-/// Pause after a failed accept. It fails when file descriptors run out, which closing connections cure.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for answers under way when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -98,15 +96,8 @@ impl GatewayServer {
 
     async fn accept(&self, permits: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
         let permit = Arc::clone(permits).acquire_owned().await.expect("never closed");
-        loop {
-            match self.tcp.accept().await {
-                Ok((stream, peer)) => return (stream, peer, permit),
-                Err(cause) => {
-                    warn!(error = %cause, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let (stream, peer) = service_kit::accept(&self.tcp).await;
+        (stream, peer, permit)
     }
 }
 

@@ -23,8 +23,6 @@ const CONNECTIONS_MAX: usize = 1_024;
 const HEADER_DEADLINE: Duration = Duration::from_secs(15);
 /// Largest head of a request.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
-/// Pause after a failed accept. It fails when file descriptors run out, which closing connections cure.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for answers under way when the server stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -93,15 +91,8 @@ impl HttpServer {
 
     async fn accept(&self, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
         let permit = Arc::clone(permits).acquire_owned().await.expect("never closed");
-        loop {
-            match self.tcp.accept().await {
-                Ok((stream, _)) => return (stream, permit),
-                Err(cause) => {
-                    warn!(error = %cause, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let (stream, _) = service_kit::accept(&self.tcp).await;
+        (stream, permit)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -16,9 +15,6 @@ use tracing::{debug, error, warn};
 use crate::connection::{Connection, Start};
 use crate::endpoint::Shared;
 use crate::{ConnectionId, Credential, EndpointEvent, HandshakeFailure};
-
-/// Pause after a failed accept. It fails when file descriptors run out, which closing connections cure.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The listening side of the endpoint.
 #[derive(Debug)]
@@ -73,15 +69,8 @@ impl Listener {
 
     async fn accept(&self) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
         let permit = Arc::clone(&self.handshakes).acquire_owned().await.expect("never closed");
-        loop {
-            match self.tcp.accept().await {
-                Ok((stream, peer)) => return (stream, peer, permit),
-                Err(cause) => {
-                    warn!(error = %cause, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let (stream, peer) = service_kit::accept(&self.tcp).await;
+        (stream, peer, permit)
     }
 
     fn arrival(

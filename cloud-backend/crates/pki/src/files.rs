@@ -3,10 +3,12 @@
 //! Each file is written beside its name, synced, and renamed, the key first. A crash therefore leaves
 //! nothing, a key without certificate, or both; the middle case is an error that a person resolves.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use service_kit::{sync_folder, write_synced};
 
 use crate::Error;
 
@@ -87,23 +89,10 @@ impl PairFiles {
 
     fn write_whole(&self, path: &Path, content: &str, mode: u32) -> Result<(), Error> {
         let partial = path.with_extension("partial");
-        write_synced(&partial, content, mode).map_err(failed("write", &partial))?;
+        write_synced(&partial, content.as_bytes(), mode).map_err(failed("write", &partial))?;
         fs::rename(&partial, path).map_err(failed("write", path))?;
-        File::open(&self.directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(failed("sync directory", &self.directory))
+        sync_folder(path).map_err(failed("sync directory", &self.directory))
     }
-}
-
-fn write_synced(path: &Path, content: &str, mode: u32) -> std::io::Result<()> {
-    // A left-over of an interrupted start could carry wider permissions: it is not written into.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()
 }
 
 fn read_if_present(path: &Path) -> Result<Option<String>, Error> {

@@ -10,6 +10,9 @@
 //! if a bound of `BOUNDS` is exceeded. For comparison the same samples are also written as JSON lines with a flush
 //! every second, which is what a log-file buffer does.
 
+#[path = "../../../../protocol/benches/support/signals.rs"]
+mod signals;
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -17,13 +20,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use edge_store::{BufferKey, EdgeStore, Settings, StoredAlarm};
-use plant_model::{AlarmFlags, AlarmId, AlarmTimers, MachineId, Quality, Sample, Timestamp, Value};
-use protocol::{Batch, BatchBody, Epoch, Sequence, SeriesId, SeriesSamples, StreamId};
+use plant_model::{AlarmFlags, AlarmId, AlarmTimers, MachineId, Timestamp};
+use protocol::{Batch, BatchBody, Epoch, Sequence, SeriesId, StreamId};
+use signals::{COMMIT_SECONDS, MACHINES, Plant, TAGS};
 
-const MACHINES: u32 = 15;
-const TAGS: u32 = 20;
 const ALARMS: u32 = 10;
-const COMMIT_SECONDS: u32 = 5;
 const HOUR: u32 = 3_600;
 const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
@@ -32,70 +33,6 @@ const BOUNDS: [f64; 3] = [12.0, 3.0, 2.5];
 
 /// Bytes a sample: written to the disk where every alarm chatters.
 const CHATTER_BOUND: f64 = 20.0;
-
-/// A plant whose values move as those of the demo do: scaled registers with noise, floats, counters, states.
-struct Plant {
-    random: u64,
-    levels: Vec<f64>,
-}
-
-impl Plant {
-    fn new() -> Self {
-        let levels = (0..MACHINES * TAGS).map(|n| 20.0 + f64::from(n % 37)).collect();
-        Self { random: 0x9E37_79B9_7F4A_7C15, levels }
-    }
-
-    fn uniform(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        f64::from(u32::try_from(self.random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
-    }
-
-    fn value(&mut self, machine: u32, tag: u32, second: u32) -> Value {
-        let noise = self.uniform() - 0.5;
-        let level = &mut self.levels[usize::try_from(machine * TAGS + tag).unwrap_or(0)];
-        *level += noise;
-        let level = *level;
-        let wave = (f64::from(second + machine * 7) / 60.0).sin();
-        match tag {
-            0..=4 => Value::Float((level * 10.0).round() / 10.0),
-            5..=8 => Value::Float((level * 100.0 + wave * 50.0 + noise * 300.0).round() / 100.0),
-            9 | 10 => Value::Float(f64::from((level + wave + noise) as f32)),
-            11 | 12 => Value::Float(level + wave * noise),
-            13 => Value::Float(f64::from(second / 7) / 100.0),
-            14 => Value::Int(second.into()),
-            15 | 16 => Value::Int((second / 240 % 4).into()),
-            17 | 18 => Value::Bool((second / 90).is_multiple_of(3)),
-            _ => Value::Float(65.0),
-        }
-    }
-
-    /// All samples of one group commit.
-    fn group(&mut self, from: u32) -> BatchBody {
-        let mut blocks: Vec<SeriesSamples> = (0..MACHINES * TAGS)
-            .map(|n| SeriesSamples { series: SeriesId(n + 1), samples: Vec::new() })
-            .collect();
-        for second in from..from + COMMIT_SECONDS {
-            for machine in 0..MACHINES {
-                let jitter =
-                    Duration::from_millis((u64::from(machine) * 61 + u64::from(second) * 3 % 5) % 1_000);
-                let at = START.plus(Duration::from_secs(second.into())).plus(jitter);
-                for tag in 0..TAGS {
-                    let value = Some(self.value(machine, tag, second));
-                    let sample = Sample {
-                        value,
-                        quality: Quality::GOOD,
-                        source_timestamp: None,
-                        gateway_timestamp: at,
-                    };
-                    blocks[usize::try_from(machine * TAGS + tag).unwrap_or(0)].samples.push(sample);
-                }
-            }
-        }
-        BatchBody::Samples(blocks)
-    }
-}
 
 /// Bytes that this process made the kernel write.
 fn written() -> u64 {
@@ -218,8 +155,9 @@ fn main() {
     let folder = std::env::var_os("EDGE_STORE_BENCH_FOLDER").map_or_else(|| ".".into(), PathBuf::from);
     let folder = tempfile::tempdir_in(folder).expect("a folder on a disk");
     let mut plant = Plant::new();
-    let groups: Vec<BatchBody> =
-        (0..HOUR).step_by(COMMIT_SECONDS as usize).map(|second| plant.group(second)).collect();
+    let series: Vec<SeriesId> = (1..=MACHINES * TAGS).map(SeriesId).collect();
+    let seconds = (0..HOUR).step_by(COMMIT_SECONDS as usize);
+    let groups: Vec<BatchBody> = seconds.map(|second| plant.group(&series, START, second)).collect();
     let file = |name: &str| folder.path().join(name);
     let quiet = |_| Vec::new();
     let ours = buffer(file("buffer.db"), &groups, None, quiet);

@@ -4,10 +4,11 @@
 //! damaged file back in its place and throws away what had been made of it: nobody was told of that yet. The
 //! note goes when the salvage is whole.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+
+use service_kit::{remove_if_present, sync_folder, write_synced};
 
 use crate::StoreError;
 use crate::file::{COMPANIONS, with_suffix};
@@ -15,9 +16,7 @@ use crate::file::{COMPANIONS, with_suffix};
 /// Notes, durably, that the file at `path` is about to be salvaged from `aside`.
 pub(crate) fn note(path: &Path, aside: &Path) -> Result<(), StoreError> {
     let write = || {
-        let mut file = File::create(note_of(path))?;
-        file.write_all(aside.as_os_str().as_bytes())?;
-        file.sync_all()?;
+        write_synced(&note_of(path), aside.as_os_str().as_bytes(), 0o600)?;
         sync_folder(path)
     };
     write().map_err(reach(path))
@@ -25,7 +24,7 @@ pub(crate) fn note(path: &Path, aside: &Path) -> Result<(), StoreError> {
 
 /// The salvage is whole, or none was needed.
 pub(crate) fn done(path: &Path) -> Result<(), StoreError> {
-    remove(&note_of(path)).map_err(reach(path))
+    remove_if_present(&note_of(path)).map_err(reach(path))
 }
 
 /// Puts back the damaged file of a salvage that did not come to its end; may itself be killed anywhere.
@@ -45,7 +44,7 @@ fn put_back(path: &Path, aside: &Path) -> std::io::Result<()> {
         // Without a new file, what lies beside its name still belongs to the damaged one.
         if path.exists() {
             for companion in &COMPANIONS[1..] {
-                remove(&with_suffix(path, companion))?;
+                remove_if_present(&with_suffix(path, companion))?;
             }
         }
         std::fs::rename(aside, path)?;
@@ -61,18 +60,6 @@ fn put_back(path: &Path, aside: &Path) -> std::io::Result<()> {
 
 fn note_of(path: &Path) -> PathBuf {
     with_suffix(path, ".salvaging")
-}
-
-fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn reach(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {

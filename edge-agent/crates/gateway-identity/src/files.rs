@@ -1,13 +1,13 @@
 //! The files of an identity.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use plant_model::Timestamp;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use service_kit::{sync_folder, write_synced};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::IdentityError;
@@ -62,7 +62,7 @@ impl IdentityFiles {
         for path in [&self.certificate, &self.roots] {
             let probe = beside(path, ".draft");
             make_folder(path)?;
-            write_synced(&probe, "", 0o600).map_err(failed("write", &probe))?;
+            write_synced(&probe, b"", 0o600).map_err(failed("write", &probe))?;
             std::fs::remove_file(&probe).map_err(failed("remove", &probe))?;
         }
         Ok(())
@@ -72,7 +72,7 @@ impl IdentityFiles {
     /// what the roots of before or no roots do not fit, and the next enrolment mends it.
     pub(crate) fn store(&self, key_pem: &str, chain_pem: &str, roots_pem: &str) -> Result<(), IdentityError> {
         self.store_certificate(key_pem, chain_pem)?;
-        write_whole(&self.roots, roots_pem, 0o644)
+        self.store_roots(roots_pem)
     }
 
     pub(crate) fn store_certificate(&self, key_pem: &str, chain_pem: &str) -> Result<(), IdentityError> {
@@ -92,7 +92,7 @@ impl IdentityFiles {
     pub(crate) fn promote(&self) -> Result<(), IdentityError> {
         let staged = self.staged().certificate;
         std::fs::rename(&staged, &self.certificate).map_err(failed("replace", &self.certificate))?;
-        sync_folder(&self.certificate)
+        sync(&self.certificate)
     }
 
     /// When the certificate was issued and when it ends.
@@ -141,9 +141,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
 fn write_whole(path: &Path, content: &str, mode: u32) -> Result<(), IdentityError> {
     make_folder(path)?;
     let draft = beside(path, ".draft");
-    write_synced(&draft, content, mode).map_err(failed("write", &draft))?;
+    write_synced(&draft, content.as_bytes(), mode).map_err(failed("write", &draft))?;
     std::fs::rename(&draft, path).map_err(failed("write", path))?;
-    sync_folder(path)
+    sync(path)
 }
 
 fn make_folder(path: &Path) -> Result<(), IdentityError> {
@@ -157,20 +157,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn write_synced(path: &Path, content: &str, mode: u32) -> std::io::Result<()> {
-    // A left-over could carry wider permissions: it is not written into.
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()
-}
-
-fn sync_folder(path: &Path) -> Result<(), IdentityError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
+fn sync(path: &Path) -> Result<(), IdentityError> {
+    sync_folder(path).map_err(failed("sync the folder of", path))
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::shared::{Seen, noting};
 use crate::support::{Asked, Running, connection, holding};
@@ -20,31 +21,31 @@ enum Death {
     FiveSecondsLate,
 }
 
-/// A dead device; what is held keeps it dead.
-async fn dead(death: Death) -> (SocketAddr, Vec<TcpStream>) {
+/// What keeps a dead device dead, and its address its own.
+type Held = Box<dyn Send>;
+
+async fn dead(death: Death) -> (SocketAddr, Held) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let address = socket.local_addr().expect("bound");
-    let mut held = Vec::new();
-    match death {
-        Death::Refuse => drop(socket),
+    let held: Held = match death {
+        // Bound and not listening: nobody else gets the port, and who connects is refused.
+        Death::Refuse => Box::new(socket),
         Death::BlackHole => {
             // A full queue of pending connections: further attempts get no answer at all.
-            let listener = socket.listen(0).expect("listening");
+            let (listener, mut held) = (socket.listen(0).expect("listening"), Vec::new());
             while let Ok(Ok(stream)) =
                 tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
             {
                 held.push(stream);
             }
-            tokio::spawn(async move {
-                std::future::pending::<()>().await;
-                drop(listener);
-            });
+            Box::new((listener, held))
         }
         Death::AcceptSilent | Death::Reset | Death::FiveSecondsLate => {
-            tokio::spawn(accept(socket.listen(16).expect("listening"), death));
+            let listener = socket.listen(16).expect("listening");
+            Box::new(AbortOnDropHandle::new(tokio::spawn(accept(listener, death))))
         }
-    }
+    };
     (address, held)
 }
 
@@ -81,7 +82,7 @@ fn device(address: SocketAddr, timeout_ms: u64) -> Running {
 
 /// A plant of fifteen devices, some of which are dead.
 struct Plant {
-    dead: Vec<(Running, Vec<TcpStream>)>,
+    dead: Vec<(Running, Held)>,
     healthy: Vec<(Running, Seen)>,
 }
 

@@ -366,7 +366,8 @@ async fn an_answer_in_single_bytes_is_an_answer() {
 
 #[tokio::test]
 async fn a_machine_that_refuses_connections_is_reported_once_and_read_when_it_appears() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    // No other test listens at this host, so that nobody takes the port meanwhile.
+    let listener = TcpListener::bind("127.0.0.9:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     drop(listener);
     let mut driver = Running::start(connection(address, 2000, two_blocks()));

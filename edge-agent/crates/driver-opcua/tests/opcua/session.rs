@@ -194,7 +194,8 @@ async fn c2_connected_but_silent_the_session_is_made_anew() {
 
 #[tokio::test]
 async fn a_server_that_refuses_is_reported_once_and_read_when_it_appears() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    // No other test listens at this host, so that nobody takes the port meanwhile.
+    let listener = TcpListener::bind("127.0.0.9:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     drop(listener);
     let mut driver = Running::start(address, &[("speed", DataType::Float)]);
