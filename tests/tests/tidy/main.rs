@@ -7,7 +7,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// For each crate, the crates of this project it may depend on. An edge that is not here does not exist.
-const EDGES: [(&str, &[&str]); 27] = [
+const EDGES: [(&str, &[&str]); 28] = [
     // L0
     ("plant-model", &[]),
     // L1
@@ -31,6 +31,7 @@ const EDGES: [(&str, &[&str]); 27] = [
     ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit"]),
     ("gateway-identity", &["plant-model", "protocol", "service-kit"]),
     ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
+    ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
     ("mqtt-endpoint", &["plant-model", "protocol", "service-kit"]),
     ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),
     ("pki", &["plant-model", "service-kit"]),
