@@ -18,6 +18,10 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // A machine that builds once has no use for what would make the next build quicker.
+    if std::env::var_os("CI").is_some() && std::env::var_os("CARGO_INCREMENTAL").is_none() {
+        command.env("CARGO_INCREMENTAL", "0");
+    }
     // What cargo says about this package would be seen by the build scripts of others, and they would be
     // built again each time that cargo is called with and without us.
     for (name, _) in std::env::vars_os() {
