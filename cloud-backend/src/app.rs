@@ -16,6 +16,7 @@ use sd_notify::NotifyState;
 use service_kit::{Clock, stop_signal};
 use store_sqlite::SqliteStore;
 use tenancy::TenancyStore;
+use tls_kit::ServerTls;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -75,11 +76,12 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     restore(&feed, &store).await.context("cannot read the latest state from the store")?;
     let names = server_names(args);
     let server = authority.issue_server(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let tls = Arc::new(authority.server_tls(&server)?);
+    let tls = ServerTls::new(authority.server_tls(&server)?);
     let config = EndpointConfig { listen: args.mqtt, tls, limits: Limits::default() };
     let (listener, endpoint, events) = mqtt_endpoint::bind(config).await?;
     let http = HttpServer::bind(args.http).await?;
-    let gateways = GatewayServer::bind(args.gateways, authority.enrolment_tls(&server)?).await?;
+    let tls = ServerTls::new(authority.enrolment_tls(&server)?);
+    let gateways = GatewayServer::bind(args.gateways, tls).await?;
     let certifier = Arc::new(Authority { authority, lifetime: args.certificate_lifetime });
     let mqtt = Reach { host: None, port: endpoint.local_addr().port() };
     Ok(Parts { store, http, listener, endpoint, events, feed, gateways, certifier, mqtt })

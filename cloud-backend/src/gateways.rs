@@ -68,9 +68,9 @@ pub(crate) async fn add(args: GatewayAddArgs) -> anyhow::Result<()> {
 fn write_identity(out: &Path, identity: &IssuedIdentity) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let files = [
-        ("ca.crt", &identity.root_pem, 0o644),
-        ("gateway.crt", &identity.certificate.chain_pem, 0o644),
-        ("gateway.key", &identity.key_pem, 0o600),
+        ("ca.crt", identity.root_pem.as_str(), 0o644),
+        ("gateway.crt", identity.certificate.chain_pem.as_str(), 0o644),
+        ("gateway.key", identity.key_pem.secret(), 0o600),
     ];
     if let Some((name, ..)) = files.iter().find(|(name, ..)| out.join(name).exists()) {
         bail!("{} already exists; give --out an empty directory", out.join(name).display());

@@ -15,6 +15,7 @@ use plant_model::Timestamp;
 use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch};
 use sd_notify::NotifyState;
 use service_kit::Clock;
+use tls_kit::TlsTime;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,8 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let outputs = Outputs::new(config, clock);
     let shown_outputs = outputs.shown.clone();
     let punctuality = Arc::new(Punctuality::default());
+    let (stops, at) = (Stops::default(), TlsTime { clock, floor: time_floor });
+    let certificate = certificate::spawn(config.uplink.as_ref(), at, &stops.uplink);
     let floor = Floor {
         sense,
         config,
@@ -82,10 +85,10 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         lane: &lane,
         latency: &latency,
         punctuality: &punctuality,
+        certificate: &certificate,
         clock,
     };
     let time = Arc::new(TimeDesk::new(keeper, clock, recorder.inbox(), recorder.client()));
-    let stops = Stops::default();
     let Spawned { drivers, outputs, desk } = floor.spawn(snapshots, outputs, &stops)?;
     let heartbeat = spawn_heartbeat(sense, clock);
     sense.spawn(keep_time(Arc::clone(&time), stops.drivers.clone()));
@@ -96,7 +99,6 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
     let catalogue = catalogue(epoch, &config.machines, &numbers);
     let cargo = cargo(&catalogue, recorder.client(), &board, traffic);
     let (uplink, shipping) = spawn_uplink(config, time_floor, (cargo, clock), &stops.uplink);
-    let certificate = config.uplink.as_ref().map(|to| certificate::spawn(to, clock, stops.uplink.clone()));
     let observed = Observed {
         tenant: config.tenant.to_string(),
         gateway: config.gateway.to_string(),
@@ -108,7 +110,7 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         recorder: recorder.counters(),
         buffer: Arc::new(tokio::sync::Mutex::new(recorder.client())),
         uplink,
-        certificate: certificate.unwrap_or_default(),
+        certificate,
         lane,
         latency,
         punctuality,

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alarms::{MachineAlarms, Outlets, keep};
 use crate::board::{Board, MachineBoard};
+use crate::certificate::Certificate;
 use crate::commands::CommandDesk;
 use crate::gateway::{self, Gauges};
 use crate::lane::FastLane;
@@ -48,6 +49,7 @@ pub(crate) struct Floor<'a> {
     pub lane: &'a Arc<FastLane>,
     pub latency: &'a Arc<AlarmLatency>,
     pub punctuality: &'a Arc<Punctuality>,
+    pub certificate: &'a Certificate,
     pub clock: Clock,
 }
 
@@ -109,7 +111,8 @@ impl Floor<'_> {
 
     fn gauges(&self) -> Gauges {
         let punctuality = Arc::clone(self.punctuality);
-        Gauges { recorder: self.recorder.counters(), punctuality, clock: self.clock }
+        let (recorder, certificate) = (self.recorder.counters(), Arc::clone(self.certificate));
+        Gauges { recorder, punctuality, certificate, clock: self.clock }
     }
 
     /// Only a connection that an output writes to can be written to at all.

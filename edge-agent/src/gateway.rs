@@ -11,6 +11,7 @@ use plant_model::{Quality, Sample, Value};
 use service_kit::Clock;
 use tokio_util::sync::CancellationToken;
 
+use crate::certificate::{self, Certificate, Left};
 use crate::promise::{Lately, Punctuality};
 
 /// The shortest time between two measurements, however often something is to be told.
@@ -20,6 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Gauges {
     pub recorder: Arc<RecorderCounters>,
     pub punctuality: Arc<Punctuality>,
+    pub certificate: Certificate,
     pub clock: Clock,
 }
 
@@ -42,7 +44,13 @@ impl Gauges {
             }
             GatewayTag::LateAlarms => Value::Int(i64::try_from(lately.late).unwrap_or(i64::MAX)),
             GatewayTag::AlarmLatency => Value::Float(lately.longest.as_millis() as f64),
+            GatewayTag::CertificateDaysLeft => Value::Float(self.certificate_left()?.days),
+            GatewayTag::CertificateLifeLeft => Value::Float(self.certificate_left()?.percent),
         })
+    }
+
+    fn certificate_left(&self) -> Option<Left> {
+        certificate::left(&self.certificate, self.clock.wall())
     }
 
     fn reading(&self, tag: GatewayTag, value: Option<Value>) -> Reading {

@@ -14,10 +14,12 @@ use alarm_output_driver::{Commands, OutputBoard, OutputFeed, OutputTask, STOP_MA
 use anyhow::Result;
 use edge_config::{AgentConfig, OutputConfig, OutputTarget};
 use service_kit::Clock;
+use tls_kit::TlsTime;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::time::built_at;
 use ports::{MethodPort, TagPort};
 pub(crate) use ports::{OwnConnection, WriteQueues, Writers, writers};
 pub(crate) use report::{AlarmOutput, ShownOutput, described};
@@ -67,7 +69,9 @@ impl Outputs {
             let port: Box<dyn OutputPort> = match target {
                 OutputTarget::Tag(target) => Box::new(TagPort::new(target, writers)?),
                 OutputTarget::Method(target) => Box::new(MethodPort::new(target, writers)?),
-                OutputTarget::Webhook(target) => Box::new(Webhook::new(id, target, clock)),
+                OutputTarget::Webhook(target) => {
+                    Box::new(Webhook::new(id, target, TlsTime { clock, floor: built_at() }))
+                }
                 OutputTarget::Command { on, off, timeout } => Box::new(Commands::new(on, off, timeout)),
             };
             let task = OutputTask { output, port, inbox, board, clock, stop: stop.clone() };

@@ -22,7 +22,8 @@ pub(crate) fn this_boot() -> Boot {
     Boot { id: id.unwrap_or_else(rand::random), built_at: built_at() }
 }
 
-fn built_at() -> Timestamp {
+/// When this program was built: it is not earlier.
+pub(crate) fn built_at() -> Timestamp {
     let seconds: i64 = env!("BUILT_AT_SECONDS").parse().unwrap_or(0);
     Timestamp::from_micros(seconds.saturating_mul(1_000_000))
 }

@@ -13,9 +13,11 @@ use jiff::Timestamp as Rfc3339;
 use plant_model::Timestamp;
 use serde::Serialize;
 use service_kit::Clock;
+use tls_kit::TlsTime;
 
 use super::{Found, Output, print};
 use crate::cli::EnrolArguments;
+use crate::time::first_look;
 
 /// A clock that is further off is worth a word: certificates and samples depend on it.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
@@ -43,10 +45,13 @@ pub(crate) fn run(arguments: &EnrolArguments) -> Result<Found> {
         Some(config) => files_of(config, arguments)?,
         None => IdentityFiles::in_folder(&absolute(&arguments.state)?.join("identity")),
     };
+    let clock = Clock::start_kept();
+    let floor = first_look(clock, Timestamp::default()).floor();
     let order = EnrolmentOrder {
         code: arguments.code.clone(),
         expected: configured.as_ref().map(|config| format!("{}/{}", config.tenant, config.gateway)),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        time: TlsTime { clock, floor },
     };
     // Files that cannot be written must be found out before the code is used up.
     files.prepare()?;

@@ -119,7 +119,7 @@ async fn a7_stops_kills_a_changed_configuration_and_a_new_certificate_while_offl
     scene.plant.restart_agent().await?;
     let credentials = scene.plant.config().join("credentials");
     std::fs::write(credentials.join("gateway.crt"), &renewed.certificate.chain_pem)?;
-    std::fs::write(credentials.join("gateway.key"), &renewed.key_pem)?;
+    std::fs::write(credentials.join("gateway.key"), renewed.key_pem.secret())?;
     scene.plant.agent.kill().await?;
     keeps(&scene, &before).context("a new certificate")?;
 

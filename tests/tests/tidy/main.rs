@@ -7,35 +7,37 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// For each crate, the crates of this project it may depend on. An edge that is not here does not exist.
-const EDGES: [(&str, &[&str]); 28] = [
+const EDGES: &[(&str, &[&str])] = &[
     // L0
     ("plant-model", &[]),
     // L1
     ("protocol", &["plant-model"]),
     // Ls
     ("service-kit", &["plant-model"]),
+    ("tls-kit", &["plant-model", "service-kit"]),
     // L2: decisions
     ("alarm-engine", &["plant-model"]),
     ("alarm-output", &["plant-model"]),
     ("acquisition", &["plant-model"]),
     ("delivery", &["plant-model", "protocol"]),
     ("ingestion", &["plant-model", "protocol"]),
-    ("tenancy", &["plant-model"]),
+    ("tenancy", &["plant-model", "protocol"]),
     ("fleet", &["plant-model", "protocol"]),
     // L3: adapters
     ("edge-config", &["plant-model", "protocol", "acquisition", "alarm-engine", "alarm-output"]),
     ("edge-store", &["plant-model", "protocol", "service-kit"]),
-    ("alarm-output-driver", &["plant-model", "alarm-output", "service-kit"]),
+    ("alarm-output-driver", &["plant-model", "alarm-output", "service-kit", "tls-kit"]),
     ("driver-modbus", &["plant-model", "acquisition", "service-kit"]),
     ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),
-    ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit"]),
-    ("gateway-identity", &["plant-model", "protocol", "service-kit"]),
+    ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit", "tls-kit"]),
+    ("gateway-identity", &["plant-model", "protocol", "service-kit", "tls-kit"]),
     ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
     ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
-    ("mqtt-endpoint", &["plant-model", "protocol", "service-kit"]),
+    ("mqtt-endpoint", &["plant-model", "protocol", "service-kit", "ingestion", "tls-kit"]),
+    ("mqtt-broker-client", &["plant-model", "protocol", "service-kit", "ingestion"]),
     ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),
-    ("pki", &["plant-model", "service-kit"]),
-    ("gateway-api", &["plant-model", "protocol", "tenancy", "service-kit"]),
+    ("pki", &["plant-model", "service-kit", "tls-kit"]),
+    ("gateway-api", &["plant-model", "protocol", "tenancy", "service-kit", "tls-kit"]),
     // L4: composition roots
     (
         "edge-agent",
@@ -43,6 +45,7 @@ const EDGES: [(&str, &[&str]); 28] = [
             "plant-model",
             "protocol",
             "service-kit",
+            "tls-kit",
             "alarm-engine",
             "alarm-output",
             "alarm-output-driver",
@@ -62,11 +65,13 @@ const EDGES: [(&str, &[&str]); 28] = [
             "plant-model",
             "protocol",
             "service-kit",
+            "tls-kit",
             "ingestion",
             "fleet",
             "tenancy",
             "store-sqlite",
             "mqtt-endpoint",
+            "mqtt-broker-client",
             "http-api",
             "gateway-api",
             "pki",

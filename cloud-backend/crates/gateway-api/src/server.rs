@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
+use tls_kit::ServerTls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -45,7 +46,7 @@ pub struct BindError {
 /// The API for gateways, listening. It answers while [`GatewayServer::run`] runs.
 pub struct GatewayServer {
     tcp: TcpListener,
-    tls: TlsAcceptor,
+    tls: ServerTls,
     local_addr: SocketAddr,
 }
 
@@ -55,11 +56,11 @@ impl GatewayServer {
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub async fn bind(address: SocketAddr, tls: rustls::ServerConfig) -> Result<Self, BindError> {
+    pub async fn bind(address: SocketAddr, tls: ServerTls) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
         let tcp = TcpListener::bind(address).await.map_err(failed)?;
         let local_addr = tcp.local_addr().map_err(failed)?;
-        Ok(Self { tcp, tls: TlsAcceptor::from(Arc::new(tls)), local_addr })
+        Ok(Self { tcp, tls, local_addr })
     }
 
     /// The address listened on.
@@ -78,7 +79,7 @@ impl GatewayServer {
                 () = shutdown.cancelled() => break,
                 Some(ended) = connections.join_next() => report(ended),
                 (stream, peer, permit) = self.accept(&permits) => {
-                    let (tls, router) = (self.tls.clone(), router.clone());
+                    let (tls, router) = (TlsAcceptor::from(self.tls.current()), router.clone());
                     connections.spawn(serve(stream, peer, tls, router, permit));
                 }
             }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use protocol::Channel;
 use protocol::limits::MESSAGE_BYTES_MAX;
 use thiserror::Error;
+use tls_kit::ServerTls;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -22,8 +23,8 @@ pub struct EndpointConfig {
     /// The address; port 0 takes a free one, see [`Endpoint::local_addr`].
     pub listen: SocketAddr,
     /// TLS of the endpoint. It must require and verify client certificates; who they are, the endpoint
-    /// reads from them.
-    pub tls: Arc<rustls::ServerConfig>,
+    /// reads from them. It may be replaced while the endpoint listens.
+    pub tls: ServerTls,
     /// Limits.
     pub limits: Limits,
 }

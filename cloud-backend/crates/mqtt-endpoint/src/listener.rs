@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tls_kit::ServerTls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
@@ -20,7 +21,7 @@ use crate::{ConnectionId, Credential, EndpointEvent, HandshakeFailure};
 #[derive(Debug)]
 pub struct Listener {
     tcp: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: ServerTls,
     shared: Arc<Shared>,
     events: mpsc::Sender<EndpointEvent>,
     handshakes: Arc<Semaphore>,
@@ -29,7 +30,7 @@ pub struct Listener {
 impl Listener {
     pub(crate) fn new(
         tcp: TcpListener,
-        tls: Arc<rustls::ServerConfig>,
+        tls: ServerTls,
         shared: Arc<Shared>,
         events: mpsc::Sender<EndpointEvent>,
     ) -> Self {
@@ -84,7 +85,7 @@ impl Listener {
             connection,
             peer,
             permit,
-            tls: TlsAcceptor::from(Arc::clone(&self.tls)),
+            tls: TlsAcceptor::from(self.tls.current()),
             shared: Arc::clone(&self.shared),
             events: self.events.clone(),
             shutdown: shutdown.clone(),

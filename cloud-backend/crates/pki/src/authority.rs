@@ -9,6 +9,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tls_kit::KeyPem;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::Error;
@@ -138,14 +139,17 @@ impl Root {
         let signer = self.issuer.as_ref().ok_or(rcgen::Error::RemoteKeyError)?;
         let key = new_key()?;
         let params = authority_params("mfp installation issuer", ISSUER_LIFETIME, 0);
-        Ok(PemPair { certificate: params.signed_by(&key, signer)?.pem(), key: key.serialize_pem() })
+        Ok(PemPair {
+            certificate: params.signed_by(&key, signer)?.pem(),
+            key: KeyPem::new(key.serialize_pem()),
+        })
     }
 }
 
 fn new_root() -> Result<PemPair, rcgen::Error> {
     let key = new_key()?;
     let params = authority_params("mfp installation authority", ROOT_LIFETIME, 1);
-    Ok(PemPair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    Ok(PemPair { certificate: params.self_signed(&key)?.pem(), key: KeyPem::new(key.serialize_pem()) })
 }
 
 /// An authority below which there are at most `depth` further authorities.
@@ -164,7 +168,8 @@ fn issuer_of(
     files: &PairFiles,
     pair: &PemPair,
 ) -> Result<(CertificateDer<'static>, Issuer<'static, KeyPair>), Error> {
-    let key = KeyPair::from_pem(&pair.key).map_err(|_| unreadable(&files.key, "a private key in PEM"))?;
+    let key =
+        KeyPair::from_pem(pair.key.secret()).map_err(|_| unreadable(&files.key, "a private key in PEM"))?;
     let certificate = certificate_of(files, &pair.certificate)?;
     let no_authority = || unreadable(&files.certificate, "a certificate of an authority");
     if parse(&certificate).ok_or_else(no_authority)?.public_key().raw != key.subject_public_key_info() {

@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// The TLS configuration was refused by the TLS library.
     #[error("cannot build the TLS configuration of the server")]
-    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Tls(#[from] tls_kit::TlsError),
 }
 
 impl Error {

@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use service_kit::{sync_folder, write_synced};
+use tls_kit::KeyPem;
 
 use crate::Error;
 
@@ -24,7 +25,7 @@ pub const ISSUER_KEY_FILE: &str = "issuer.key";
 /// The content of both files.
 pub(crate) struct PemPair {
     pub(crate) certificate: String,
-    pub(crate) key: String,
+    pub(crate) key: KeyPem,
 }
 
 /// What there is of a pair.
@@ -62,7 +63,7 @@ impl PairFiles {
     /// What there is; a key without its certificate is an error.
     pub(crate) fn find(&self) -> Result<Found, Error> {
         match (read_if_present(&self.certificate)?, read_if_present(&self.key)?) {
-            (Some(certificate), Some(key)) => Ok(Found::Pair(PemPair { certificate, key })),
+            (Some(certificate), Some(key)) => Ok(Found::Pair(PemPair { certificate, key: KeyPem::new(key) })),
             (Some(certificate), None) => Ok(Found::CertificateOnly(certificate)),
             (None, Some(_)) => Err(self.incomplete(&self.key, &self.certificate)),
             (None, None) => Ok(Found::Nothing),
@@ -83,7 +84,7 @@ impl PairFiles {
             .mode(0o700)
             .create(&self.directory)
             .map_err(failed("create directory", &self.directory))?;
-        self.write_whole(&self.key, &pair.key, 0o600)?;
+        self.write_whole(&self.key, pair.key.secret(), 0o600)?;
         self.write_whole(&self.certificate, &pair.certificate, 0o644)
     }
 

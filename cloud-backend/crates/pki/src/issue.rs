@@ -1,6 +1,5 @@
 //! Signing: certificates of servers and of gateways.
 
-use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plant_model::{GatewayId, TenantId};
@@ -10,6 +9,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateSigningRequestDer;
 use rustls::pki_types::pem::PemObject as _;
+use tls_kit::KeyPem;
 
 use crate::{CertificateAuthority, Error};
 
@@ -25,12 +25,12 @@ const SERIAL_BYTES: usize = 16;
 pub const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 /// A gateway's certificate with its private key.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct IssuedIdentity {
     /// What was issued for the key.
     pub certificate: IssuedCertificate,
-    /// The private key, PKCS #8 PEM. Secret.
-    pub key_pem: String,
+    /// The private key, PKCS #8.
+    pub key_pem: KeyPem,
     /// The root's certificate, PEM, by which the gateway knows the backend.
     pub root_pem: String,
 }
@@ -47,12 +47,12 @@ pub struct IssuedCertificate {
 }
 
 /// The server's certificate chain with its private key.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct IssuedServer {
     /// The server's certificate followed by the issuer's and the root's, PEM.
     pub chain_pem: String,
-    /// The private key, PKCS #8 PEM. Secret.
-    pub key_pem: String,
+    /// The private key, PKCS #8.
+    pub key_pem: KeyPem,
 }
 
 impl CertificateAuthority {
@@ -75,7 +75,10 @@ impl CertificateAuthority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = new_key().map_err(cannot_issue(what))?;
         let issued = self.sign(params, &key, SERVER_LIFETIME).map_err(cannot_issue(what))?;
-        Ok(IssuedServer { chain_pem: issued.chain_pem + &self.root_pem, key_pem: key.serialize_pem() })
+        Ok(IssuedServer {
+            chain_pem: issued.chain_pem + &self.root_pem,
+            key_pem: KeyPem::new(key.serialize_pem()),
+        })
     }
 
     /// Makes a key for a gateway and certifies it for `lifetime` from now.
@@ -90,7 +93,11 @@ impl CertificateAuthority {
     ) -> Result<IssuedIdentity, Error> {
         let key = new_key().map_err(cannot_issue(format!("the key of gateway {tenant}/{gateway}")))?;
         let certificate = self.certify_gateway(tenant, gateway, &key, lifetime)?;
-        Ok(IssuedIdentity { certificate, key_pem: key.serialize_pem(), root_pem: self.root_pem.clone() })
+        Ok(IssuedIdentity {
+            certificate,
+            key_pem: KeyPem::new(key.serialize_pem()),
+            root_pem: self.root_pem.clone(),
+        })
     }
 
     /// Certifies the key of a certificate request (PKCS #10, PEM) for `lifetime` from now. Whoever sent it has
@@ -134,7 +141,7 @@ impl CertificateAuthority {
         self.sign(params, key, lifetime).map_err(what())
     }
 
-    fn sign(
+    pub(crate) fn sign(
         &self,
         mut params: CertificateParams,
         key: &impl PublicKeyData,
@@ -148,18 +155,6 @@ impl CertificateAuthority {
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(key, &self.issuer)?;
         Ok(IssuedCertificate { chain_pem: certificate.pem() + &self.issuer_pem, serial, expires_at })
-    }
-}
-
-impl fmt::Debug for IssuedIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuedIdentity").field("certificate", &self.certificate).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for IssuedServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssuedServer").field("chain_pem", &self.chain_pem).finish_non_exhaustive()
     }
 }
 

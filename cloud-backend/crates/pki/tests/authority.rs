@@ -230,7 +230,7 @@ fn a_request_gets_a_certificate_for_its_key_and_nothing_else_that_it_asks_for() 
     assert_ne!(other.serial, issued.serial);
     let identity = IssuedIdentity {
         certificate: issued,
-        key_pem: key.serialize_pem(),
+        key_pem: tls_kit::KeyPem::new(key.serialize_pem()),
         root_pem: authority.root_pem().to_owned(),
     };
     let server = authority.issue_server(&["localhost"]).expect("issued");
@@ -327,7 +327,7 @@ fn client_tls(client: Option<&IssuedIdentity>, trusted: &CertificateAuthority) -
                 CertificateDer::pem_slice_iter(issued.certificate.chain_pem.as_bytes())
                     .collect::<Result<_, _>>()
                     .expect("PEM"),
-                PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).expect("PEM"),
+                PrivateKeyDer::from_pem_slice(issued.key_pem.secret().as_bytes()).expect("PEM"),
             )
             .expect("key and certificate fit"),
     }

@@ -2,22 +2,17 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
+use tls_kit::TlsError;
 
 /// A failure on the way to the answer of a web server.
 #[derive(Debug, Error)]
 pub enum WebhookError {
     /// The certificate authority cannot be used.
-    #[error("{} holds no usable certificate of an authority: {detail}", path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        detail: String,
-    },
+    #[error(transparent)]
+    Authority(#[from] TlsError),
     /// The name means nothing.
     #[error("the name {host} cannot be looked up: {cause}; use an IP address, or enter the name")]
     LookUp {
@@ -83,7 +78,7 @@ impl WebhookError {
     pub(crate) const fn is_refusal(&self) -> bool {
         match self {
             Self::Exchange { .. } | Self::Timeout { .. } => false,
-            Self::Authority { .. }
+            Self::Authority(_)
             | Self::LookUp { .. }
             | Self::Public { .. }
             | Self::Connect { .. }

@@ -15,7 +15,7 @@ use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use service_kit::Clock;
+use tls_kit::TlsTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
@@ -27,15 +27,15 @@ use crate::tls;
 pub struct Webhook {
     output: OutputId,
     target: WebhookTarget,
-    clock: Clock,
+    time: TlsTime,
 }
 
 impl Webhook {
     /// A webhook of `output`. The file of the certificate authority is read for each drive, so that one that
     /// is missing or replaced stops nothing else.
     #[must_use]
-    pub const fn new(output: OutputId, target: WebhookTarget, clock: Clock) -> Self {
-        Self { output, target, clock }
+    pub const fn new(output: OutputId, target: WebhookTarget, time: TlsTime) -> Self {
+        Self { output, target, time }
     }
 
     fn body(&self, drive: &Drive) -> String {
@@ -51,7 +51,7 @@ impl Webhook {
             "output": self.output.as_str(),
             "state": drive.level.name(),
             "reason": drive.reason.name(),
-            "at_ms": self.clock.wall().millis(),
+            "at_ms": self.time.clock.wall().millis(),
             "alarms_total": drive.alarms_total,
             "alarms": alarms,
         });
@@ -73,7 +73,7 @@ impl Webhook {
     }
 
     async fn post(&self, body: String) -> Result<StatusCode, WebhookError> {
-        let tls = self.target.ca_file().map(tls::client).transpose()?;
+        let tls = self.target.ca_file().map(|ca| tls::client(ca, self.time)).transpose()?;
         let stream = self.connect().await?;
         let Some(config) = tls else { return self.exchange(stream, body).await };
         let failed = |cause| WebhookError::Tls { authority: self.authority(), cause };

@@ -16,6 +16,7 @@ use axum::response::Redirect;
 use axum::routing::post;
 use plant_model::{AlarmId, AlarmPriority, AlarmState, MachineId};
 use service_kit::Clock;
+use tls_kit::TlsTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -194,7 +195,7 @@ async fn server() -> (u16, Bodies) {
 fn webhook(url: &str, ca_file: Option<&Path>) -> Webhook {
     let (url, timeout) = (url.parse().expect("valid"), Duration::from_millis(500));
     let target = WebhookTarget::new(url, ca_file.map(Into::into), Reach::Local, timeout).expect("valid");
-    Webhook::new(OutputId::new("notice").expect("valid"), target, Clock::start())
+    Webhook::new(OutputId::new("notice").expect("valid"), target, TlsTime::of(Clock::start()))
 }
 
 #[tokio::test]

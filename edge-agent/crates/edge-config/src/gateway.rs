@@ -34,12 +34,23 @@ pub enum GatewayTag {
     LateAlarms,
     /// The longest that an alarm took since the last measurement, in milliseconds; 0 without any.
     AlarmLatency,
+    /// Days until the end of the gateway's certificate; negative after it.
+    CertificateDaysLeft,
+    /// How much of the life of the gateway's certificate is left, in percent. It is renewed at a third.
+    CertificateLifeLeft,
 }
 
 impl GatewayTag {
     /// All of them, in the order of the gateway's tags.
-    pub const ALL: [Self; 5] =
-        [Self::BufferFill, Self::BufferWritable, Self::BacklogAge, Self::LateAlarms, Self::AlarmLatency];
+    pub const ALL: [Self; 7] = [
+        Self::BufferFill,
+        Self::BufferWritable,
+        Self::BacklogAge,
+        Self::LateAlarms,
+        Self::AlarmLatency,
+        Self::CertificateDaysLeft,
+        Self::CertificateLifeLeft,
+    ];
 
     /// How often they are measured: seldom enough to cost nothing, often enough to act on.
     pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -60,6 +71,8 @@ impl GatewayTag {
             Self::BacklogAge => "backlog_age",
             Self::LateAlarms => "late_alarms",
             Self::AlarmLatency => "alarm_latency",
+            Self::CertificateDaysLeft => "certificate_days_left",
+            Self::CertificateLifeLeft => "certificate_life_left",
         }
     }
 
@@ -71,6 +84,8 @@ impl GatewayTag {
             Self::BacklogAge => ("Age of the oldest batch not delivered", "s", DataType::Float, 60.0),
             Self::LateAlarms => ("Alarms later than their budget", "", DataType::Int, 0.0),
             Self::AlarmLatency => ("Longest time to an alarm", "ms", DataType::Float, 50.0),
+            Self::CertificateDaysLeft => ("Certificate, days left", "d", DataType::Float, 0.5),
+            Self::CertificateLifeLeft => ("Certificate, life left", "%", DataType::Float, 1.0),
         }
     }
 
@@ -115,6 +130,8 @@ fn alarms(delivers: bool) -> Vec<AlarmDefinition> {
     if delivers {
         alarms.push(fill("buffer_filling", LimitKind::High, 80.0, AlarmPriority::Medium));
         alarms.push(fill("buffer_nearly_full", LimitKind::HighHigh, 95.0, AlarmPriority::High));
+        alarms.push(ending("certificate_ending", LimitKind::Low, 25.0, AlarmPriority::High));
+        alarms.push(ending("certificate_at_its_end", LimitKind::LowLow, 10.0, AlarmPriority::Critical));
     }
     alarms
 }
@@ -153,6 +170,18 @@ fn fill(id: &str, kind: LimitKind, limit: f64, priority: AlarmPriority) -> Alarm
     alarm(id, condition, priority, &message)
 }
 
+/// A certificate is renewed when a third of its life is left: below that, renewals have failed.
+fn ending(id: &str, kind: LimitKind, limit: f64, priority: AlarmPriority) -> AlarmDefinition {
+    let tag = tag_id(GatewayTag::CertificateLifeLeft);
+    let condition = AlarmCondition::Limit { tag, kind, limit, deadband: 5.0 };
+    let message = format!(
+        "Less than {limit} % of the life of the gateway's certificate is left and it was not renewed; after its end \
+         nothing is delivered. The status page of the gateway names the reason; where renewing is impossible, enrol \
+         the gateway again (edge-agent enrol)"
+    );
+    alarm(id, condition, priority, &message)
+}
+
 fn alarm(id: &str, condition: AlarmCondition, priority: AlarmPriority, message: &str) -> AlarmDefinition {
     let id = AlarmId::new(id).expect("ids of this file keep the rule");
     AlarmDefinition::new(id, condition, priority, message)
@@ -179,14 +208,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_buffer_is_an_alarm_only_where_something_is_to_be_delivered() {
+    fn a_full_buffer_and_an_ending_certificate_are_alarms_only_where_something_is_to_be_delivered() {
         let ids = |agent: &str| -> Vec<String> {
             let config = load(Folder::new(agent, &[("a.toml", OPCUA)]).path()).expect("good");
             config.machines.last().expect("the gateway").alarms.iter().map(|a| a.id.to_string()).collect()
         };
         assert_eq!(ids(BARE_AGENT), ["alarm_promise_broken", "buffer_not_writable"]);
         let uplink = "[uplink]\nhost = \"h\"\nca_file = \"a\"\ncertificate_file = \"b\"\nkey_file = \"c\"\n";
-        assert_eq!(ids(&format!("{BARE_AGENT}{uplink}"))[2..], ["buffer_filling", "buffer_nearly_full"]);
+        let delivering =
+            ["buffer_filling", "buffer_nearly_full", "certificate_ending", "certificate_at_its_end"];
+        assert_eq!(ids(&format!("{BARE_AGENT}{uplink}"))[2..], delivering);
     }
 
     #[test]

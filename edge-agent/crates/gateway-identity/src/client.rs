@@ -43,9 +43,9 @@ struct ProblemBody {
 }
 
 impl Backend {
-    pub(crate) fn new(cloud: &str, tls: ClientConfig) -> Result<Self, IdentityError> {
+    pub(crate) fn new(cloud: &str, tls: Arc<ClientConfig>) -> Result<Self, IdentityError> {
         let (host, port) = address(cloud).ok_or_else(|| IdentityError::Address { url: cloud.to_owned() })?;
-        Ok(Self { host, port, tls: Arc::new(tls) })
+        Ok(Self { host, port, tls })
     }
 
     /// The name by which the backend is reached.

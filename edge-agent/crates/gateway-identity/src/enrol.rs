@@ -1,15 +1,11 @@
 //! Enrolment: from a code to an identity.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::{ENROL_PATH, Enrolment, EnrolmentCode, EnrolmentRequest};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::ClientConfig;
+use tls_kit::{KeyPem, Pinned, TlsTime, Trust, Versions};
 
 use crate::client::Backend;
-use crate::pin::Pinned;
 use crate::{IdentityError, IdentityFiles};
 
 /// What an enrolment brought, beside the files.
@@ -40,6 +36,8 @@ pub struct EnrolmentOrder {
     pub expected: Option<String>,
     /// The version of the agent, for the backend's records.
     pub agent_version: String,
+    /// The time by which the backend's certificate is judged.
+    pub time: TlsTime,
 }
 
 /// Makes a key, has it certified with a one-time code, and writes both.
@@ -52,21 +50,15 @@ pub async fn enrol(
     order: EnrolmentOrder,
     files: &IdentityFiles,
 ) -> Result<Enrolled, IdentityError> {
-    let EnrolmentOrder { code, expected, agent_version } = order;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pinned = Pinned::new(code.clone(), Arc::clone(&provider));
-    let is_foreign = Arc::clone(&pinned.is_foreign);
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| IdentityError::Answer { url: cloud.to_owned(), detail: error.to_string() })?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(pinned))
-        .with_no_client_auth();
+    let EnrolmentOrder { code, expected, agent_version, time } = order;
+    let pin = code.clone();
+    let pinned = Pinned::new(move |root| pin.pins(root));
+    let tls = tls_kit::client(Trust::Pinned(pinned.clone()), None, time, Versions::Only13)?;
     let backend = Backend::new(cloud, tls)?;
     let (key_pem, certificate_request) = key_and_request()?;
     let request = EnrolmentRequest { code, certificate_request, agent_version, expected };
     let answer: Result<Enrolment, IdentityError> = backend.post(ENROL_PATH, &request).await;
-    if answer.is_err() && is_foreign.load(Ordering::Acquire) {
+    if answer.is_err() && pinned.met_a_stranger() {
         return Err(IdentityError::OtherAuthority { url: backend.url() });
     }
     let answer = answer?;
@@ -90,8 +82,8 @@ fn read(backend: &Backend, answer: &Enrolment) -> Result<Enrolled, IdentityError
 }
 
 /// A new key and a request signed with it, both PEM. The backend decides about names.
-pub(crate) fn key_and_request() -> Result<(String, String), IdentityError> {
+pub(crate) fn key_and_request() -> Result<(KeyPem, String), IdentityError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let request = CertificateParams::default().serialize_request(&key)?.pem()?;
-    Ok((key.serialize_pem(), request))
+    Ok((KeyPem::new(key.serialize_pem()), request))
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use thiserror::Error;
+use tls_kit::TlsError;
 
 /// What failed, and what to do about it.
 #[derive(Debug, Error)]
@@ -74,6 +75,9 @@ pub enum IdentityError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// The files of the identity cannot be used for TLS.
+    #[error("{0}; enrol the gateway again")]
+    Tls(#[from] TlsError),
     /// Nobody is configured to ask.
     #[error("the certificate is due for renewal and uplink.renewal_url is not configured; enrol the gateway")]
     NoRenewal,

@@ -5,9 +5,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use plant_model::Timestamp;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use service_kit::{sync_folder, write_synced};
+use tls_kit::KeyPem;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::IdentityError;
@@ -16,6 +17,9 @@ use crate::IdentityError;
 pub const CERTIFICATE_FILE: &str = "gateway.pem";
 /// The roots.
 pub const ROOTS_FILE: &str = "ca.crt";
+
+/// Ends the name of what is being tried.
+const NEW: &str = ".new";
 
 /// Certificates begin so long before they are issued (SPEC section 12).
 const BACKDATED_MICROS: i64 = 24 * 3_600 * 1_000_000;
@@ -70,29 +74,50 @@ impl IdentityFiles {
 
     /// Writes a first identity, or one after an enrolment. The key goes first: a crash in between leaves
     /// what the roots of before or no roots do not fit, and the next enrolment mends it.
-    pub(crate) fn store(&self, key_pem: &str, chain_pem: &str, roots_pem: &str) -> Result<(), IdentityError> {
+    pub(crate) fn store(
+        &self,
+        key_pem: &KeyPem,
+        chain_pem: &str,
+        roots_pem: &str,
+    ) -> Result<(), IdentityError> {
         self.store_certificate(key_pem, chain_pem)?;
         self.store_roots(roots_pem)
     }
 
-    pub(crate) fn store_certificate(&self, key_pem: &str, chain_pem: &str) -> Result<(), IdentityError> {
-        write_whole(&self.certificate, &format!("{}\n{chain_pem}", key_pem.trim_end()), 0o600)
+    pub(crate) fn store_certificate(&self, key_pem: &KeyPem, chain_pem: &str) -> Result<(), IdentityError> {
+        write_whole(&self.certificate, &format!("{}\n{chain_pem}", key_pem.secret().trim_end()), 0o600)
     }
 
     pub(crate) fn store_roots(&self, roots_pem: &str) -> Result<(), IdentityError> {
         write_whole(&self.roots, roots_pem, 0o644)
     }
 
-    /// Where a certificate lies while it is tried.
-    pub(crate) fn staged(&self) -> Self {
-        Self { certificate: beside(&self.certificate, ".new"), roots: self.roots.clone() }
+    /// Writes what is to be tried, beside what works; answers where it lies.
+    pub(crate) fn stage(
+        &self,
+        key_pem: &KeyPem,
+        chain_pem: &str,
+        roots_pem: &str,
+    ) -> Result<Self, IdentityError> {
+        let mut staged = Self { certificate: beside(&self.certificate, NEW), roots: self.roots.clone() };
+        staged.store_certificate(key_pem, chain_pem)?;
+        if std::fs::read_to_string(&self.roots).map_err(failed("read", &self.roots))? != roots_pem {
+            staged.roots = beside(&self.roots, NEW);
+            staged.store_roots(roots_pem)?;
+        }
+        Ok(staged)
     }
 
-    /// Puts the certificate that was tried in the place of the old one.
-    pub(crate) fn promote(&self) -> Result<(), IdentityError> {
-        let staged = self.staged().certificate;
-        std::fs::rename(&staged, &self.certificate).map_err(failed("replace", &self.certificate))?;
-        sync(&self.certificate)
+    /// Puts what was tried in the place of the old. The roots go first: whoever is seen with the new certificate
+    /// trusts the new roots.
+    pub(crate) fn promote(&self, staged: &Self) -> Result<(), IdentityError> {
+        for (new, old) in [(&staged.roots, &self.roots), (&staged.certificate, &self.certificate)] {
+            if new != old {
+                std::fs::rename(new, old).map_err(failed("replace", old))?;
+                sync(old)?;
+            }
+        }
+        Ok(())
     }
 
     /// When the certificate was issued and when it ends.
@@ -100,7 +125,7 @@ impl IdentityFiles {
     /// # Errors
     /// The file is not there or holds no certificate.
     pub fn times(&self) -> Result<CertificateTimes, IdentityError> {
-        let chain = self.chain()?;
+        let chain = certificates(&self.certificate)?;
         let unreadable =
             || IdentityError::Unreadable { path: self.certificate.clone(), expected: "certificate" };
         let first = chain.first().ok_or_else(unreadable)?;
@@ -112,21 +137,6 @@ impl IdentityFiles {
         let issued = if issued < to { issued } else { from };
         let (issued_at, expires_at) = (Timestamp::from_micros(issued), Timestamp::from_micros(to));
         Ok(CertificateTimes { issued_at, expires_at })
-    }
-
-    pub(crate) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-        certificates(&self.certificate)
-    }
-
-    pub(crate) fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-        certificates(&self.roots)
-    }
-
-    pub(crate) fn key(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
-        let path = &self.certificate;
-        let pem = std::fs::read(path).map_err(failed("read", path))?;
-        PrivateKeyDer::from_pem_slice(&pem)
-            .map_err(|_| IdentityError::Unreadable { path: path.clone(), expected: "private key" })
     }
 }
 

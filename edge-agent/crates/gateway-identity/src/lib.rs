@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `gateway.pem` | the key, then the certificate and its issuer's; one file, so that both change together | 0600 |
 //! | `ca.crt` | the roots | 0644 |
-//! | `gateway.pem.new` | a key and certificate that are being tried; a left-over does no harm | 0600 |
+//! | `gateway.pem.new`, `ca.crt.new` | what is being tried; a left-over does no harm | as above |
 //!
 //! A new certificate takes the place of the old one only after the backend has accepted it ([`renew`]): a
 //! renewal that fails at any step leaves what worked. A certificate that has ended still gets a new one, for
@@ -15,7 +15,6 @@ mod client;
 mod enrol;
 mod error;
 mod files;
-mod pin;
 mod renew;
 
 pub use enrol::{Enrolled, EnrolmentOrder, enrol};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use plant_model::Timestamp;
 use protocol::{Certified, IDENTITY_PATH, Identity, RENEW_PATH, RenewalRequest};
-use rustls::{ClientConfig, RootCertStore};
-use service_kit::{Backoff, Clock};
+use service_kit::Backoff;
+use tls_kit::{Roots, TlsTime, Trust, Versions};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Backend;
@@ -27,35 +27,22 @@ pub async fn renew(
     cloud: &str,
     agent_version: &str,
     files: &IdentityFiles,
+    time: TlsTime,
 ) -> Result<CertificateTimes, IdentityError> {
     let (key_pem, certificate_request) = key_and_request()?;
     let request = RenewalRequest { certificate_request, agent_version: agent_version.to_owned() };
-    let answer: Certified = connect(cloud, files)?.post(RENEW_PATH, &request).await?;
-    let staged = files.staged();
-    staged.store_certificate(&key_pem, &answer.certificate)?;
-    // A connection of its own: it is the new certificate that must be accepted.
-    let _: Identity = connect(cloud, &staged)?.get(IDENTITY_PATH).await?;
-    files.promote()?;
-    if std::fs::read_to_string(&files.roots).is_ok_and(|known| known != answer.roots) {
-        files.store_roots(&answer.roots)?;
-    }
+    let answer: Certified = connect(cloud, files, time)?.post(RENEW_PATH, &request).await?;
+    let staged = files.stage(&key_pem, &answer.certificate, &answer.roots)?;
+    // A connection of its own: the new certificate must be accepted, and the new roots must know the backend.
+    let _: Identity = connect(cloud, &staged, time)?.get(IDENTITY_PATH).await?;
+    files.promote(&staged)?;
     files.times()
 }
 
-fn connect(cloud: &str, files: &IdentityFiles) -> Result<Backend, IdentityError> {
-    let unreadable =
-        |path: &std::path::Path, expected| IdentityError::Unreadable { path: path.into(), expected };
-    let mut roots = RootCertStore::empty();
-    for root in files.trusted()? {
-        roots.add(root).map_err(|_| unreadable(&files.roots, "root certificate"))?;
-    }
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| IdentityError::Answer { url: cloud.to_owned(), detail: error.to_string() })?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(files.chain()?, files.key()?)
-        .map_err(|_| unreadable(&files.certificate, "key and certificate that belong together"))?;
-    Backend::new(cloud, tls)
+pub(crate) fn connect(cloud: &str, files: &IdentityFiles, time: TlsTime) -> Result<Backend, IdentityError> {
+    let trust = Trust::Roots(Roots::from_file(&files.roots)?);
+    let identity = tls_kit::Identity::from_files(&files.certificate, &files.certificate)?;
+    Backend::new(cloud, tls_kit::client(trust, Some(identity), time, Versions::Only13)?)
 }
 
 /// How the certificate stands.
@@ -77,8 +64,8 @@ pub struct Renewer {
     pub agent_version: String,
     /// The identity.
     pub files: IdentityFiles,
-    /// The time.
-    pub clock: Clock,
+    /// The time, by which the backend's certificate is judged too.
+    pub time: TlsTime,
     /// How it stands, for everybody to see.
     pub state: Arc<Mutex<RenewalState>>,
 }
@@ -112,7 +99,7 @@ impl Renewer {
         self.note(|state| state.times = Some(times));
         if self.left(times.renewal_at()).is_zero() {
             let cloud = self.cloud.as_ref().ok_or(IdentityError::NoRenewal)?;
-            times = renew(cloud, &self.agent_version, &self.files).await?;
+            times = renew(cloud, &self.agent_version, &self.files, self.time).await?;
             tracing::info!(expires_at = %times.expires_at, "the certificate of this gateway is renewed");
             self.note(|state| {
                 *state = RenewalState { times: Some(times), renewals: state.renewals + 1, error: None };
@@ -123,7 +110,7 @@ impl Renewer {
     }
 
     fn left(&self, until: Timestamp) -> Duration {
-        let micros = until.micros().saturating_sub(self.clock.wall().micros());
+        let micros = until.micros().saturating_sub(self.time.clock.wall().micros());
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 

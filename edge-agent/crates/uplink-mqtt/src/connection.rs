@@ -13,12 +13,12 @@ use rumqttc::v5::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, M
 use rumqttc::{TlsConfiguration, Transport};
 use service_kit::{Backoff, Clock};
 use thiserror::Error;
+use tls_kit::{Identity, Roots, TlsError, TlsTime, Trust, Versions};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::tls_time::TlsTime;
-use crate::{Cargo, Sidecar, TlsError, UplinkCounters, UplinkSettings, Urgent, UrgentMessage, tls};
+use crate::{Cargo, Sidecar, UplinkCounters, UplinkSettings, Urgent, UrgentMessage};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -174,7 +174,10 @@ impl<'a> Connection<'a> {
     fn dial(&self) -> Result<(AsyncClient, EventLoop), TlsError> {
         let s = self.settings;
         let time = TlsTime { clock: self.clock, floor: s.time_floor };
-        let tls = tls::client(&s.ca_file, &s.certificate_file, &s.key_file, time)?;
+        // The files are read for each connection: a renewed certificate is used from the next one on.
+        let trust = Trust::Roots(Roots::from_file(&s.ca_file)?);
+        let identity = Identity::from_files(&s.certificate_file, &s.key_file)?;
+        let tls = tls_kit::client(trust, Some(identity), time, Versions::Only13)?;
         let mut options = MqttOptions::new(format!("{}/{}", s.tenant, s.gateway), &s.host, s.port);
         options
             .set_keep_alive(KEEP_ALIVE)

@@ -18,8 +18,6 @@
 
 mod connection;
 mod counters;
-mod tls;
-mod tls_time;
 mod urgent;
 
 use std::num::NonZeroU64;
@@ -32,7 +30,6 @@ use service_kit::{Backoff, Clock};
 use tokio_util::sync::CancellationToken;
 
 pub use counters::UplinkCounters;
-pub use tls::TlsError;
 pub use urgent::{Urgent, UrgentFuture, UrgentMessage};
 
 use connection::{Connection, End};

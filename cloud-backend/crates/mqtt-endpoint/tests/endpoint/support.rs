@@ -18,6 +18,7 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tls_kit::ServerTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -159,7 +160,7 @@ impl Running {
     pub(crate) async fn with_limits(limits: Limits) -> Self {
         let authority = Authority::new();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = EndpointConfig { listen, tls: Arc::new(authority.server_tls()), limits };
+        let config = EndpointConfig { listen, tls: ServerTls::new(authority.server_tls()), limits };
         let (listener, endpoint, events) = bind(config).await.expect("a free port");
         let shutdown = CancellationToken::new();
         let listener = tokio::spawn(listener.run(shutdown.clone()));

@@ -1,58 +1,55 @@
-//! The time by which certificates are judged, on a gateway whose clock may know nothing (SPEC section 11).
+//! Judging the certificate of a server.
 //!
-//! It is never earlier than what is known to have been. While the time is not known, a certificate that is not valid
-//! *yet* says that the clock is behind and not that the certificate is wrong: it is judged by the day on which it
-//! became valid. One that had expired by the floor is refused in any case.
+//! While the time is not known, a certificate that is not valid *yet* says that the clock is behind and not that
+//! the certificate is wrong: it is judged by the instant at which it became valid. One that had expired by the
+//! floor is refused in any case.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use plant_model::Timestamp;
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use service_kit::Clock;
 
-/// The clock of a gateway, and the earliest that it can be.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TlsTime {
-    pub clock: Clock,
-    pub floor: Timestamp,
+use crate::{Pinned, TlsTime, Trust};
+
+/// Where a chain must begin.
+#[derive(Debug)]
+enum Anchor {
+    Roots(Arc<WebPkiServerVerifier>),
+    Pinned(Pinned),
 }
 
-impl TlsTime {
-    fn is_known(&self) -> bool {
-        !self.clock.wall().is_unplaced()
-    }
-}
-
-impl TimeProvider for TlsTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        let wall = if self.is_known() { self.clock.wall() } else { Clock::system() };
-        let since_1970 = u64::try_from(wall.max(self.floor).micros()).unwrap_or(0);
-        Some(UnixTime::since_unix_epoch(Duration::from_micros(since_1970)))
-    }
-}
-
-/// Judges the certificate of the endpoint.
+/// Judges the certificate of a server.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    strict: Arc<WebPkiServerVerifier>,
+    anchor: Anchor,
+    provider: Arc<CryptoProvider>,
     time: TlsTime,
 }
 
 impl Verifier {
-    pub(crate) fn new(
-        roots: RootCertStore,
-        provider: Arc<CryptoProvider>,
-        time: TlsTime,
-    ) -> Result<Self, VerifierBuilderError> {
-        let strict = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        Ok(Self { strict, time })
+    pub(crate) fn new(trust: Trust, provider: Arc<CryptoProvider>, time: TlsTime) -> Result<Self, Error> {
+        let anchor = match trust {
+            Trust::Roots(roots) => Anchor::Roots(strict(roots.0, &provider)?),
+            Trust::Pinned(pinned) => Anchor::Pinned(pinned),
+        };
+        Ok(Self { anchor, provider, time })
     }
+
+    fn strict(&self, shown: &[CertificateDer<'_>]) -> Result<Arc<WebPkiServerVerifier>, Error> {
+        match &self.anchor {
+            Anchor::Roots(strict) => Ok(Arc::clone(strict)),
+            Anchor::Pinned(pinned) => strict(pinned.roots(shown)?, &self.provider),
+        }
+    }
+}
+
+fn strict(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| Error::General(error.to_string()))
 }
 
 impl ServerCertVerifier for Verifier {
@@ -64,7 +61,8 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let judge = |at| self.strict.verify_server_cert(certificate, intermediates, name, ocsp, at);
+        let strict = self.strict(intermediates)?;
+        let judge = |at| strict.verify_server_cert(certificate, intermediates, name, ocsp, at);
         match judge(now) {
             Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }))
                 if !self.time.is_known() =>
@@ -81,7 +79,8 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls12_signature(message, certificate, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -90,25 +89,30 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls13_signature(message, certificate, signature)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.strict.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use plant_model::Timestamp;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rustls::time_provider::TimeProvider as _;
+    use service_kit::Clock;
 
     use super::*;
+    use crate::Roots;
 
     /// 2026-09-21.
     const BUILT_AT: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
     struct Pki {
-        roots: RootCertStore,
+        root: CertificateDer<'static>,
         certificate: CertificateDer<'static>,
     }
 
@@ -118,23 +122,37 @@ mod tests {
         let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.not_before = date_time_ymd(2020, 1, 1);
-        let signed = authority.self_signed(&key).expect("an authority");
-        let mut roots = RootCertStore::empty();
-        roots.add(signed.der().clone()).expect("an authority");
+        let root = authority.self_signed(&key).expect("an authority").der().clone();
         let issuer = Issuer::new(authority, key);
         let mut leaf = CertificateParams::new(vec!["backend".to_owned()]).expect("parameters");
         leaf.not_before = date_time_ymd(years.start, 1, 1);
         leaf.not_after = date_time_ymd(years.end, 1, 1);
         let leaf = leaf.signed_by(&KeyPair::generate().expect("a key"), &issuer).expect("a certificate");
-        Pki { roots, certificate: leaf.der().clone() }
+        Pki { root, certificate: leaf.der().clone() }
     }
 
-    fn is_accepted(pki: &Pki, time: TlsTime) -> bool {
+    fn roots(pki: &Pki) -> Trust {
+        let mut roots = RootCertStore::empty();
+        roots.add(pki.root.clone()).expect("an authority");
+        Trust::Roots(Roots(roots))
+    }
+
+    fn is_accepted_by(trust: Trust, pki: &Pki, time: TlsTime) -> bool {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = Verifier::new(pki.roots.clone(), provider, time).expect("a verifier");
+        let verifier = Verifier::new(trust, provider, time).expect("a verifier");
         let name = ServerName::try_from("backend").expect("a name");
         let now = time.current_time().expect("a time");
-        verifier.verify_server_cert(&pki.certificate, &[], &name, &[], now).is_ok()
+        let shown = [pki.root.clone()];
+        verifier.verify_server_cert(&pki.certificate, &shown, &name, &[], now).is_ok()
+    }
+
+    /// By its roots, and by a pin of its root: they are to say the same.
+    fn is_accepted(pki: &Pki, time: TlsTime) -> bool {
+        let root = pki.root.clone();
+        let pinned = Trust::Pinned(Pinned::new(move |der| der == root.as_ref()));
+        let verdict = is_accepted_by(roots(pki), pki, time);
+        assert_eq!(verdict, is_accepted_by(pinned, pki, time));
+        verdict
     }
 
     /// A gateway that knows no time, under a system that shows less than the floor.
@@ -164,7 +182,9 @@ mod tests {
     #[test]
     fn e5_an_authority_that_is_not_ours_is_refused_also_without_the_time() {
         let (ours, other) = (valid_in(2090..2095), valid_in(2090..2095));
-        let mixed = Pki { roots: ours.roots, certificate: other.certificate };
-        assert!(!is_accepted(&mixed, ignorant(BUILT_AT)));
+        assert!(!is_accepted_by(roots(&ours), &other, ignorant(BUILT_AT)));
+        let pinned = Pinned::new(move |der| der == ours.root.as_ref());
+        assert!(!is_accepted_by(Trust::Pinned(pinned.clone()), &other, ignorant(BUILT_AT)));
+        assert!(pinned.met_a_stranger());
     }
 }
