@@ -16,14 +16,14 @@ use crate::file::Files;
 use crate::writer::Target;
 
 impl SqliteStore {
-    async fn control<T: Send + 'static>(
+    pub(crate) async fn control<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         Ok(self.readers.read(Target::Control, work).await?)
     }
 
-    async fn change<T: Send + 'static>(
+    pub(crate) async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {

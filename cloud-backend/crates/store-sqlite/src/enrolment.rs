@@ -126,7 +126,7 @@ pub(crate) fn revoked_serials(c: &Connection, now: Timestamp) -> Result<Vec<Stri
     rows(c, sql, [now.micros()], |r| r.text(0))
 }
 
-fn require_gateway(c: &Connection, tenant: &TenantId, gateway: &GatewayId) -> Result<(), Fault> {
+pub(crate) fn require_gateway(c: &Connection, tenant: &TenantId, gateway: &GatewayId) -> Result<(), Fault> {
     let sql = "SELECT 1 FROM gateway WHERE tenant = ?1 AND gateway = ?2";
     row(c, sql, [tenant.as_str(), gateway.as_str()], |_| Ok(()))?
         .ok_or_else(|| Fault::NotFound { kind: "gateway", id: format!("{tenant}/{gateway}") })

@@ -20,8 +20,11 @@ use crate::writer::Target;
 const CONTROL_ID: i32 = 0x4D46_5063;
 const TENANT_ID: i32 = 0x4D46_5074;
 
-const CONTROL_MIGRATIONS: &[&str] =
-    &[include_str!("migrations/control-0001.sql"), include_str!("migrations/control-0002.sql")];
+const CONTROL_MIGRATIONS: &[&str] = &[
+    include_str!("migrations/control-0001.sql"),
+    include_str!("migrations/control-0002.sql"),
+    include_str!("migrations/control-0003.sql"),
+];
 const TENANT_MIGRATIONS: &[&str] = &[
     include_str!("migrations/tenant-0001.sql"),
     include_str!("migrations/tenant-0002.sql"),

@@ -9,10 +9,12 @@
 //! - A file that is damaged, missing or newer than this program is never replaced: the store refuses to
 //!   open and says which file and what to do.
 //!
-//! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`] and [`tenancy::TenancyStore`].
+//! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`]
+//! and [`tenancy::ConfigurationStore`].
 //! The tables are described in `src/migrations`.
 
 mod codec;
+mod configuration;
 mod control;
 mod enrolment;
 mod error;

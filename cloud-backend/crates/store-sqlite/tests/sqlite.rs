@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use conformance::fixture::*;
-use conformance::{Laboratory, alarms, enrolment, identity, ingest, reads, tenants};
+use conformance::{Laboratory, alarms, configuration, enrolment, identity, ingest, reads, tenants};
 use fleet::FleetStore;
 use ingestion::{Fate, IngestStore};
 use proptest::prelude::*;
@@ -61,6 +61,11 @@ macro_rules! conforms {
 }
 
 conforms! {
+    configuration::{
+        versions_count_up_and_stay_as_they_were,
+        of_two_who_edit_at_a_time_the_second_is_told,
+        each_gateway_stands_where_its_last_report_says,
+    }
     enrolment::{
         an_invitation_makes_a_gateway_once,
         a_late_code_and_a_replaced_one_are_worth_nothing,

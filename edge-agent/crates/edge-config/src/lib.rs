@@ -31,6 +31,8 @@ use section::Document;
 
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+/// What is said of a folder without machines.
+const NO_FILES: &str = "holds no .toml file; one file for each machine belongs here";
 
 /// Reads a configuration folder.
 ///
@@ -79,6 +81,30 @@ pub fn read_machine(path: &Path, text: &str) -> Result<MachineConfig, ConfigErro
     report.finish(machine)
 }
 
+/// Reads machine files that are not, or not yet, in a folder: names and texts, in the order of the names. What only
+/// `agent.toml` can tell is not checked.
+///
+/// # Errors
+/// Every problem of every file, in the order of files and lines.
+pub fn check_machines<'a>(
+    files: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<Vec<MachineConfig>, ConfigErrors> {
+    let (report, mut machines, mut count) = (Report::default(), Vec::new(), 0);
+    for (name, text) in files {
+        let path = Path::new(name);
+        count += 1;
+        if let Some(machine) = parse(path, text, &report, machine::parse) {
+            machines.push((path.to_owned(), machine));
+        }
+    }
+    if count == 0 {
+        report.file(Path::new("machines.d"), NO_FILES.to_owned());
+    }
+    check_unique(&machines, &report);
+    check_lines(&machines, &report);
+    report.finish(Some(machines.into_iter().map(|(_, machine)| machine).collect()))
+}
+
 fn machine_files(folder: &Path, report: &Report) -> Vec<std::path::PathBuf> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -93,7 +119,7 @@ fn machine_files(folder: &Path, report: &Report) -> Vec<std::path::PathBuf> {
         .collect();
     paths.sort();
     if paths.is_empty() {
-        report.file(folder, "holds no .toml file; one file for each machine belongs here".to_owned());
+        report.file(folder, NO_FILES.to_owned());
     }
     paths
 }

@@ -468,3 +468,22 @@ fn a_soft_deadline_comes_before_the_time_out_or_is_refused() {
     let error = one_error(&with(500));
     assert!(error.key == "modbus_tcp.soft_deadline_ms" && error.message.contains("which is 500"), "{error}");
 }
+
+/// F2: what the cloud refuses is what the gateway would refuse, in the same words.
+#[test]
+fn f2_files_in_memory_have_the_problems_that_they_have_in_the_folder() {
+    let broken = MODBUS.replace("unit_id", "unit_idd").replace("limit = 80.0", "limit = \"hot\"");
+    let files =
+        [("a.toml", broken.as_str()), ("b.toml", OPCUA), ("c.toml", OPCUA), ("d.toml", "version = = 1")];
+    let told = |problems: Vec<Problem>| -> Vec<(String, Option<usize>, String)> {
+        let name = |p: &Problem| p.file.file_name().expect("a file").to_string_lossy().into_owned();
+        problems.iter().map(|p| (name(p), p.line, p.key.clone())).collect()
+    };
+    let in_memory = told(check_machines(files).expect_err("refused").0);
+    assert_eq!(in_memory, told(Folder::new(AGENT, &files).errors()));
+    let named: std::collections::BTreeSet<_> = in_memory.iter().map(|(file, ..)| file.as_str()).collect();
+    assert_eq!(named.into_iter().collect::<Vec<_>>(), ["a.toml", "c.toml", "d.toml"], "{in_memory:?}");
+    assert!(in_memory.iter().filter(|(file, line, _)| file == "a.toml" && line.is_some()).count() >= 2);
+    assert_eq!(check_machines([("a.toml", MODBUS), ("b.toml", OPCUA)]).expect("good").len(), 2);
+    assert!(check_machines([]).expect_err("no machine").to_string().contains("no .toml file"));
+}

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "a test file of one store may leave out what it cannot do")]
 
 pub(crate) mod alarms;
+pub(crate) mod configuration;
 pub(crate) mod enrolment;
 pub(crate) mod fixture;
 pub(crate) mod identity;
