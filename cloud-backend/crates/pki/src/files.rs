@@ -22,6 +22,11 @@ pub const ISSUER_CERTIFICATE_FILE: &str = "issuer.crt";
 /// The file with the private key that signs.
 pub const ISSUER_KEY_FILE: &str = "issuer.key";
 
+/// The file with the certificate that signs configurations, and the issuer's behind it.
+pub(crate) const SIGNER_CERTIFICATE_FILE: &str = "signer.crt";
+/// The file with the private key that signs configurations.
+pub(crate) const SIGNER_KEY_FILE: &str = "signer.key";
+
 /// The content of both files.
 pub(crate) struct PemPair {
     pub(crate) certificate: String,
@@ -50,6 +55,10 @@ impl PairFiles {
 
     pub(crate) fn issuer(directory: &Path) -> Self {
         Self::named(directory, ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE)
+    }
+
+    pub(crate) fn signer(directory: &Path) -> Self {
+        Self::named(directory, SIGNER_CERTIFICATE_FILE, SIGNER_KEY_FILE)
     }
 
     fn named(directory: &Path, certificate: &str, key: &str) -> Self {
