@@ -10,12 +10,12 @@ use anyhow::Context as _;
 use fleet::{AlarmFilter, FleetStore};
 use gateway_api::{Certifier, GatewayApi, GatewayServer, Reach};
 use http_api::{ApiState, Commands, HttpServer, LiveFeed};
-use ingestion::IngestStore;
+use ingestion::{Broker, IngestStore};
 use mqtt_endpoint::{Endpoint, EndpointConfig, EndpointEvent, Limits, Listener};
 use sd_notify::NotifyState;
 use service_kit::{Clock, stop_signal};
 use store_sqlite::SqliteStore;
-use tenancy::TenancyStore;
+use tenancy::{ConfigurationStore, TenancyStore};
 use tls_kit::ServerTls;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::certifier::Authority;
 use crate::cli::ServeArgs;
-use crate::command_line::EndpointLine;
+use crate::command_line::BrokerLine;
 use crate::data::DataDir;
 use crate::health::Health;
 use crate::ingest::Ingest;
@@ -82,7 +82,7 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let http = HttpServer::bind(args.http).await?;
     let tls = ServerTls::new(authority.enrolment_tls(&server)?);
     let gateways = GatewayServer::bind(args.gateways, tls).await?;
-    let certifier = Arc::new(Authority { authority, lifetime: args.certificate_lifetime });
+    let certifier = Arc::new(Authority { authority, lifetime: args.certificate_lifetime, signer: data.signer() });
     let mqtt = Reach { host: None, port: endpoint.local_addr().port() };
     Ok(Parts { store, http, listener, endpoint, events, feed, gateways, certifier, mqtt })
 }
@@ -136,8 +136,10 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     // Before anybody connects: a revoked gateway gets in at no moment.
     let mut revoked = HashSet::new();
     revocation.reconcile(&mut revoked).await.context("cannot read what is revoked from the store")?;
+    let configurations: Arc<dyn ConfigurationStore> = Arc::<SqliteStore>::clone(&store);
     let gateway_api = GatewayApi {
         store: Arc::clone(&tenancy),
+        configurations: Arc::clone(&configurations),
         certifier,
         mqtt,
         revoked: Arc::new(move || poke.notify_one()),
@@ -148,10 +150,11 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
         endpoint: endpoint.clone(),
         health: Arc::clone(&health),
     };
-    let commands = Commands::new(Arc::new(EndpointLine(endpoint.clone())));
+    let broker: Arc<dyn Broker> = Arc::new(endpoint);
+    let commands = Commands::new(Arc::new(BrokerLine(Arc::clone(&broker))));
     let (live, line) = (feed.clone(), commands.clone());
     let api = ApiState::new(store, Arc::clone(&tenancy), live, line, Arc::new(operator), clock)?;
-    let shared = Shared { store: ingest_store, endpoint, feed, commands, health, stopping: stopping.clone() };
+    let shared = Shared { store: ingest_store, broker, feed, commands, health, stopping: stopping.clone() };
 
     let mut tasks = JoinSet::new();
     tasks.spawn(named("mqtt listener", listener.run(stopping.clone())));

@@ -13,8 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ingestion::Fate;
-use mqtt_endpoint::GatewayIdentity;
+use ingestion::{Fate, GatewayIdentity};
 use protocol::StreamId;
 
 /// What became of the messages of one stream.

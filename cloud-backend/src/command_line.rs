@@ -1,16 +1,18 @@
 //! The way of a command to its gateway: the connection that stands now, or none.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_api::{CommandLine, SendError};
-use mqtt_endpoint::{Endpoint, GatewayIdentity, PublishError};
+use ingestion::{Broker, GatewayIdentity, PublishError};
 use plant_model::{GatewayId, TenantId};
 use protocol::{Channel, Command};
 use tracing::error;
 
-/// Sends through the endpoint.
-pub(crate) struct EndpointLine(pub(crate) Endpoint);
+/// Sends through the place where the gateway is connected.
+pub(crate) struct BrokerLine(pub(crate) Arc<dyn Broker>);
 
-impl CommandLine for EndpointLine {
+impl CommandLine for BrokerLine {
     fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Command) -> Result<(), SendError> {
         let identity = GatewayIdentity { tenant: tenant.clone(), gateway: gateway.clone() };
         let payload = Bytes::from(command.encode());

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mqtt_endpoint::{GatewayIdentity, Receipt};
+use ingestion::{GatewayIdentity, Receipt};
 use plant_model::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 

@@ -1,11 +1,11 @@
-//! From the endpoint's events to the tenants' workers. It never waits for a store: live values and presence
+//! From the events of the place where gateways publish to the tenants' workers. It never waits for a store: live values and presence
 //! go on for everyone while one tenant's data cannot be written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use fleet::Presence;
-use mqtt_endpoint::{ConnectionId, EndpointEvent, GatewayIdentity, Inbound, Rejection};
+use ingestion::{BrokerEvent, ConnectionId, GatewayIdentity, Inbound, Rejection};
 use plant_model::TenantId;
 use protocol::{Channel, CommandResult, Live};
 use service_kit::Clock;
@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 use crate::inbox::{Inbox, Kind, Message, Room, inbox};
 use crate::worker::{Shared, Worker};
 
-/// Distributes the endpoint's events.
+/// Distributes the events.
 pub(crate) struct Ingest {
     shared: Arc<Shared>,
     clock: Clock,
@@ -33,15 +33,15 @@ impl Ingest {
         Self { shared: Arc::new(shared), clock, inboxes, room: Room::new(), workers, connections }
     }
 
-    /// Works until the endpoint has ended and all that it took in is answered.
-    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<EndpointEvent>) {
+    /// Works until the place has ended and all that it handed over is answered.
+    pub(crate) async fn run(mut self, mut events: mpsc::Receiver<impl Into<BrokerEvent>>) {
         while let Some(event) = events.recv().await {
-            match event {
-                EndpointEvent::Connected { identity, connection, .. } => self.connected(identity, connection),
-                EndpointEvent::Disconnected { identity, connection, .. } => {
+            match event.into() {
+                BrokerEvent::Connected { identity, connection } => self.connected(identity, connection),
+                BrokerEvent::Disconnected { identity, connection } => {
                     self.disconnected(&identity, connection);
                 }
-                EndpointEvent::Publish(inbound) => self.publish(inbound),
+                BrokerEvent::Publish(inbound) => self.publish(inbound),
             }
         }
         self.inboxes.clear();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_api::{Exposition, MetricKind, Operations, PortFuture};
-use ingestion::IngestStore;
-use mqtt_endpoint::{Endpoint, GatewayIdentity, HandshakeFailure, Refusal};
+use ingestion::{GatewayIdentity, IngestStore};
+use mqtt_endpoint::{Endpoint, HandshakeFailure, Refusal};
 use protocol::StreamId;
 
 use crate::books::Page;

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use fleet::FUTURE_MAX;
 use http_api::{Commands, LiveFeed};
 use ingestion::{
-    Applied, Arrival, Contents, Fate, IngestStore, Judged, PortFuture, StoreError, Verdict, WriteSet,
+    Applied, Arrival, Broker, Contents, Fate, GatewayIdentity, IngestStore, Judged, PortFuture, Receipt,
+    Rejection, StoreError, Verdict, WriteSet,
 };
-use mqtt_endpoint::{Endpoint, GatewayIdentity, Receipt, Rejection};
 use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::{Catalogue, Channel, CumulativeAck, Hello, StreamId};
 use service_kit::{Backoff, Clock};
@@ -36,7 +36,7 @@ const ASK_PAUSE: Duration = Duration::from_secs(1);
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn IngestStore>,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) broker: Arc<dyn Broker>,
     pub(crate) feed: LiveFeed,
     pub(crate) commands: Commands,
     pub(crate) health: Arc<Health>,
@@ -272,7 +272,7 @@ impl Worker {
     fn acknowledge(&self, gateway: &GatewayId, ack: &CumulativeAck) {
         let identity = GatewayIdentity { tenant: self.tenant.clone(), gateway: gateway.clone() };
         let ack = Bytes::from(ack.encode_at(Clock::system()));
-        if let Err(error) = self.shared.endpoint.publish(&identity, Channel::Ack, ack) {
+        if let Err(error) = self.shared.broker.publish(&identity, Channel::Ack, ack) {
             self.shared.health.acks_unsent.add(1);
             debug!(tenant.id = %self.tenant, gateway.id = %gateway, %error, "an acknowledgement is not sent");
         }

@@ -5,14 +5,20 @@
 //! by the same rules in every store. The identity that holds after every transaction, per gateway,
 //! epoch and stream: `received = stored + duplicate + rejected`.
 //!
-//! This crate knows nothing about databases, brokers or time: bytes and instants come in, decisions go
+//! The ports of the store and of the place where gateways publish are declared here.
+//!
+//! This crate knows nothing about databases, MQTT or time: bytes and instants come in, decisions go
 //! out. Implements SPEC sections 3 and 4.
 
+mod broker;
 mod coverage;
 mod decision;
 mod port;
 mod write_set;
 
+pub use broker::{
+    Broker, BrokerEvent, ConnectionId, GatewayIdentity, Inbound, PublishError, Receipt, Rejection,
+};
 pub use coverage::{Coverage, RANGES_MAX, TooManyRanges};
 pub use decision::{
     Arrival, Contents, Judged, PreparedBatch, QuarantinedBatch, SEQUENCE_MAX, Verdict, decide, reason,

@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::endpoint::Shared;
-use crate::event::Verdict;
+use crate::event::{Verdict, receipt};
 use crate::registry::{Line, Outbound, Registration};
 use crate::session::{Effect, RECEIVE_MAXIMUM, Session};
-use crate::{ConnectionId, Credential, DisconnectReason, EndpointEvent, GatewayIdentity, Inbound, Receipt};
+use crate::{ConnectionId, Credential, DisconnectReason, EndpointEvent, GatewayIdentity, Inbound};
 
 /// Read at most this at once: one TLS record.
 const READ_BYTES: usize = 16 * 1024;
@@ -278,7 +278,7 @@ impl Connection {
                         connection: self.id,
                         channel,
                         payload,
-                        receipt: Receipt::new(packet_id, &self.verdict_sender),
+                        receipt: receipt(packet_id, &self.verdict_sender),
                     }));
                 }
                 Effect::Subscribed(channel) => self.line.subscriptions.insert(channel),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ingestion::{Broker, GatewayIdentity, PublishError};
 use protocol::Channel;
-use protocol::limits::MESSAGE_BYTES_MAX;
 use thiserror::Error;
 use tls_kit::ServerTls;
 use tokio::net::TcpListener;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::registry::Registry;
 use crate::session::RECEIVE_MAXIMUM;
-use crate::{EndpointEvent, GatewayIdentity, Listener, Metrics};
+use crate::{EndpointEvent, Listener, Metrics};
 
 /// Where and how to listen.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct Limits {
     /// Events between the endpoint and its consumer. Full, readers of connections wait in turn; a batch
     /// is about 4 KB, the worst case is a MiB each.
     pub events_max: usize,
-    /// Messages that wait for one gateway. Full, [`Endpoint::publish`] fails.
+    /// Messages that wait for one gateway. Full, [`Broker::publish`] fails.
     pub outbound_max: usize,
     /// Longest time for the network to take the next 16 KiB of a connection.
     pub write_timeout: Duration,
@@ -73,34 +73,6 @@ pub struct BindError {
     /// The system's answer.
     #[source]
     pub source: std::io::Error,
-}
-
-/// Why a message cannot be sent to a gateway. The message was not sent.
-#[derive(Debug, Error)]
-pub enum PublishError {
-    /// The gateway is not connected.
-    #[error("gateway {0} is not connected")]
-    NotConnected(GatewayIdentity),
-    /// The gateway is connected but not subscribed to the channel.
-    #[error("gateway {gateway} is not subscribed to its {} channel", .channel.path())]
-    NotSubscribed {
-        /// The gateway.
-        gateway: GatewayIdentity,
-        /// The channel it should subscribe to.
-        channel: Channel,
-    },
-    /// The gateway does not take its messages fast enough.
-    #[error("too many messages wait for gateway {0}")]
-    Full(GatewayIdentity),
-    /// The channel is the gateway's own.
-    #[error("the backend does not publish on the {} channel; only on ack and cmd", .0.path())]
-    Channel(Channel),
-    /// The message is too large.
-    #[error("a message of {size_bytes} bytes is too large; at most {MESSAGE_BYTES_MAX} are allowed")]
-    TooLarge {
-        /// Its size.
-        size_bytes: usize,
-    },
 }
 
 /// What all parts of one endpoint share.
@@ -141,28 +113,6 @@ impl Endpoint {
     /// Unacknowledged QoS 1 publishes that one gateway may have under way.
     pub const RECEIVE_MAXIMUM: u16 = RECEIVE_MAXIMUM;
 
-    /// Queues a message for a connected gateway, on [`Channel::Ack`] or [`Channel::Command`]. It is sent
-    /// with the QoS of the gateway's subscription and within its receive maximum. `Ok` means queued: if
-    /// the connection ends, the message is gone.
-    ///
-    /// # Errors
-    /// The gateway is not connected, not subscribed, or its queue is full; the channel is not the
-    /// backend's; the message is too large.
-    pub fn publish(
-        &self,
-        identity: &GatewayIdentity,
-        channel: Channel,
-        payload: Bytes,
-    ) -> Result<(), PublishError> {
-        if channel.is_from_gateway() {
-            return Err(PublishError::Channel(channel));
-        }
-        if payload.len() > MESSAGE_BYTES_MAX {
-            return Err(PublishError::TooLarge { size_bytes: payload.len() });
-        }
-        self.shared.registry.publish(identity, channel, payload)
-    }
-
     /// Replaces the serial numbers (lower-case hexadecimal) of certificates that open nothing, and ends
     /// the connections made with them (0x87).
     pub fn revoke(&self, serials: HashSet<String>) {
@@ -179,5 +129,18 @@ impl Endpoint {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+}
+
+impl Broker for Endpoint {
+    /// The message is sent with the QoS of the gateway's subscription and within its receive maximum.
+    fn publish(
+        &self,
+        identity: &GatewayIdentity,
+        channel: Channel,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        PublishError::check(channel, &payload)?;
+        self.shared.registry.publish(identity, channel, payload)
     }
 }

@@ -1,13 +1,9 @@
-//! What the endpoint tells its consumer, and the token by which the consumer acknowledges.
+//! What the endpoint tells its consumer, and how an acknowledgement finds its connection.
 
-use std::fmt;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use protocol::Channel;
+use ingestion::{BrokerEvent, ConnectionId, GatewayIdentity, Inbound, Receipt, Rejection};
 use tokio::sync::mpsc;
-
-use crate::GatewayIdentity;
 
 /// Something happened on a connection. The events of one connection arrive in order, first `Connected`,
 /// last `Disconnected`. After a take-over the events of both connections may interleave: compare
@@ -34,31 +30,6 @@ pub enum EndpointEvent {
     },
     /// A gateway published.
     Publish(Inbound),
-}
-
-/// A publish of a gateway, on one of its own channels.
-#[derive(Debug)]
-pub struct Inbound {
-    /// Who published, from the certificate.
-    pub identity: GatewayIdentity,
-    /// On which connection.
-    pub connection: ConnectionId,
-    /// On which channel.
-    pub channel: Channel,
-    /// The message, unread. At most [`protocol::limits::MESSAGE_BYTES_MAX`] bytes.
-    pub payload: Bytes,
-    /// Acknowledges it.
-    pub receipt: Receipt,
-}
-
-/// One connection of one gateway. A later connection has a greater id; ids begin anew with the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub(crate) u64);
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
 }
 
 /// Why a connection ended.
@@ -88,27 +59,6 @@ pub enum DisconnectReason {
     ShuttingDown,
 }
 
-/// Why the consumer refuses a publish. The gateway is told; it does not send the message again on its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejection {
-    /// The payload cannot be decoded (0x99).
-    PayloadFormatInvalid,
-    /// The payload is understood but cannot be processed (0x83).
-    ImplementationSpecific,
-    /// A quota of the tenant is used up (0x97).
-    QuotaExceeded,
-    /// The gateway may not do this (0x87).
-    NotAuthorized,
-}
-
-/// The consumer's verdict on one publish. Dropping it without a verdict sends nothing: the message stays
-/// unacknowledged, keeps one of the connection's [`Endpoint::RECEIVE_MAXIMUM`](crate::Endpoint::RECEIVE_MAXIMUM)
-/// places, and comes again on the next connection. For a QoS 0 publish every verdict is a no-op.
-#[must_use = "a publish without a verdict is never acknowledged"]
-pub struct Receipt {
-    pending: Option<(u16, mpsc::Sender<Verdict>)>,
-}
-
 /// What travels from a receipt to its connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Verdict {
@@ -116,32 +66,25 @@ pub(crate) struct Verdict {
     pub(crate) outcome: Result<(), Rejection>,
 }
 
-impl Receipt {
-    pub(crate) fn new(packet_id: Option<u16>, verdicts: &mpsc::Sender<Verdict>) -> Self {
-        Self { pending: packet_id.map(|id| (id, verdicts.clone())) }
-    }
-
-    /// Acknowledges: the message is stored for good.
-    pub fn accept(self) {
-        self.decide(Ok(()));
-    }
-
-    /// Refuses the message for good.
-    pub fn reject(self, reason: Rejection) {
-        self.decide(Err(reason));
-    }
-
-    fn decide(self, outcome: Result<(), Rejection>) {
-        if let Some((packet_id, verdicts)) = self.pending {
-            // Never full: it has a place for every publish that may be unacknowledged. Closed means
-            // that the connection is gone, and with it the packet id.
-            let _ = verdicts.try_send(Verdict { packet_id, outcome });
-        }
-    }
+/// The receipt of a publish: its verdict goes to the connection that the publish came on.
+pub(crate) fn receipt(packet_id: Option<u16>, verdicts: &mpsc::Sender<Verdict>) -> Receipt {
+    let Some(packet_id) = packet_id else { return Receipt::none() };
+    let verdicts = verdicts.clone();
+    Receipt::new(move |outcome| {
+        // Never full: it has a place for every publish that may be unacknowledged. Closed means
+        // that the connection is gone, and with it the packet id.
+        let _ = verdicts.try_send(Verdict { packet_id, outcome });
+    })
 }
 
-impl fmt::Debug for Receipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Receipt").field(&self.pending.as_ref().map(|(packet_id, _)| packet_id)).finish()
+impl From<EndpointEvent> for BrokerEvent {
+    fn from(event: EndpointEvent) -> Self {
+        match event {
+            EndpointEvent::Connected { identity, connection, .. } => Self::Connected { identity, connection },
+            EndpointEvent::Disconnected { identity, connection, .. } => {
+                Self::Disconnected { identity, connection }
+            }
+            EndpointEvent::Publish(inbound) => Self::Publish(inbound),
+        }
     }
 }

@@ -1,23 +1,14 @@
 //! Who a gateway is: the URI `urn:mfp:TENANT:GATEWAY` in the subject alternative name (RFC 5280,
 //! 4.2.1.6) of its client certificate.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use ingestion::GatewayIdentity;
 use plant_model::{GatewayId, IdError, TenantId};
 use thiserror::Error;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 const URI_PREFIX: &str = "urn:mfp:";
-
-/// A gateway of a tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GatewayIdentity {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The gateway, unique within its tenant.
-    pub gateway: GatewayId,
-}
 
 /// What a gateway's certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,35 +52,27 @@ impl Credential {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| IdentityError::NotACertificate)?;
         let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
         Ok(Self {
-            identity: GatewayIdentity::from_certificate(&certificate)?,
+            identity: identity_of(&certificate)?,
             serial: certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
             expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
         })
     }
 }
 
-impl GatewayIdentity {
-    fn from_certificate(certificate: &X509Certificate<'_>) -> Result<Self, IdentityError> {
-        let names = certificate.subject_alternative_name().map_err(|_| IdentityError::NotACertificate)?;
-        let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
-        let identities: Vec<&str> = names.iter().filter_map(identity_part).collect();
-        match identities[..] {
-            [identity] => Self::from_uri_part(identity),
-            _ => Err(IdentityError::NotOne { found: identities.len() }),
-        }
-    }
-
-    fn from_uri_part(text: &str) -> Result<Self, IdentityError> {
-        let (tenant, gateway) =
-            text.split_once(':').ok_or_else(|| IdentityError::Form(text.chars().take(160).collect()))?;
-        Ok(Self { tenant: TenantId::new(tenant)?, gateway: GatewayId::new(gateway)? })
+fn identity_of(certificate: &X509Certificate<'_>) -> Result<GatewayIdentity, IdentityError> {
+    let names = certificate.subject_alternative_name().map_err(|_| IdentityError::NotACertificate)?;
+    let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    let identities: Vec<&str> = names.iter().filter_map(identity_part).collect();
+    match identities[..] {
+        [identity] => from_uri_part(identity),
+        _ => Err(IdentityError::NotOne { found: identities.len() }),
     }
 }
 
-impl fmt::Display for GatewayIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.tenant, self.gateway)
-    }
+fn from_uri_part(text: &str) -> Result<GatewayIdentity, IdentityError> {
+    let (tenant, gateway) =
+        text.split_once(':').ok_or_else(|| IdentityError::Form(text.chars().take(160).collect()))?;
+    Ok(GatewayIdentity { tenant: TenantId::new(tenant)?, gateway: GatewayId::new(gateway)? })
 }
 
 fn identity_part<'a>(name: &GeneralName<'a>) -> Option<&'a str> {

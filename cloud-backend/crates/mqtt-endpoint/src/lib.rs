@@ -1,7 +1,7 @@
 //! The MQTT 5 ingest endpoint: where gateways connect to the backend. It is not a broker.
 //!
-//! It knows certificates, topics and acknowledgements; it knows nothing about batches, stores or
-//! tenants' data. It accepts publishes of connected gateways, hands them to one consumer through a
+//! It is one of the two places where gateways publish (`ingestion::Broker`). It knows certificates, topics and
+//! acknowledgements; it knows nothing about batches, stores or tenants' data. It accepts publishes of connected gateways, hands them to one consumer through a
 //! bounded stream of [`EndpointEvent`]s, and acknowledges each only when the consumer says so.
 //!
 //! ```text
@@ -26,8 +26,9 @@ mod metrics;
 mod registry;
 mod session;
 
-pub use endpoint::{BindError, Endpoint, EndpointConfig, Limits, PublishError, bind};
-pub use event::{ConnectionId, DisconnectReason, EndpointEvent, Inbound, Receipt, Rejection};
-pub use identity::{Credential, GatewayIdentity, IdentityError};
+pub use endpoint::{BindError, Endpoint, EndpointConfig, Limits, bind};
+pub use event::{DisconnectReason, EndpointEvent};
+pub use identity::{Credential, IdentityError};
+pub use ingestion::{Broker, ConnectionId, GatewayIdentity, Inbound, PublishError, Receipt, Rejection};
 pub use listener::Listener;
 pub use metrics::{HandshakeFailure, Metrics, Refusal};

@@ -50,7 +50,7 @@ impl Listener {
                 () = shutdown.cancelled() => break,
                 Some(ended) = tasks.join_next() => report_panic(ended),
                 (stream, peer, permit) = self.accept() => {
-                    let connection = ConnectionId(next_connection);
+                    let connection = ConnectionId::new(next_connection);
                     next_connection += 1;
                     tasks.spawn(self.arrival(connection, peer, permit, &shutdown).serve(stream));
                 }

@@ -167,7 +167,7 @@ mod tests {
     fn line(connection: u64) -> (Line, mpsc::Receiver<Outbound>) {
         let (outbound, inbox) = mpsc::channel(2);
         let line = Line {
-            connection: ConnectionId(connection),
+            connection: ConnectionId::new(connection),
             outbound,
             subscriptions: Arc::default(),
             taken_over: CancellationToken::new(),

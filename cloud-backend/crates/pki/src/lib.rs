@@ -19,13 +19,15 @@
 //! The crate issues; reading an identity out of a presented certificate is the endpoint's work.
 
 mod authority;
+mod broker;
 mod error;
 mod files;
 mod issue;
-mod tls;
 mod signer;
+mod tls;
 
 pub use authority::CertificateAuthority;
+pub use broker::BACKEND_NAME;
 pub use error::Error;
 pub use files::{ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE, ROOT_CERTIFICATE_FILE, ROOT_KEY_FILE};
 pub use issue::{IssuedCertificate, IssuedIdentity, IssuedServer, REQUEST_BYTES_MAX};

@@ -1,7 +1,7 @@
 //! What a gateway of ours experiences.
 
 use bytes::Bytes;
-use mqtt_endpoint::{DisconnectReason, EndpointEvent, PublishError, Refusal, Rejection};
+use mqtt_endpoint::{Broker as _, DisconnectReason, EndpointEvent, PublishError, Refusal, Rejection};
 use protocol::{Channel, StreamId};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, SubscribeReasonCode};

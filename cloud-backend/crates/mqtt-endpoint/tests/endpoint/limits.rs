@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mqtt_endpoint::{DisconnectReason, Endpoint, EndpointEvent, Limits, PublishError, Refusal};
+use mqtt_endpoint::{Broker as _, DisconnectReason, Endpoint, EndpointEvent, Limits, PublishError, Refusal};
 use protocol::Channel;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use tokio::io::AsyncWriteExt as _;
