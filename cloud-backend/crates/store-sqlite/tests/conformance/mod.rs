@@ -1,5 +1,6 @@
 //! What every store of the backend must do, written against the ports alone: one function a behaviour.
-//! A store runs the suite by a [`Laboratory`] that opens it, again and again, on the same data.
+//! A store runs the suite by a [`Laboratory`] that opens it, again and again, on the same data, and by
+//! [`conformance_suite`], which lists the functions. The suite of `store-postgres` is this one.
 
 #![allow(dead_code, reason = "a test file of one store may leave out what it cannot do")]
 
@@ -24,3 +25,65 @@ pub(crate) trait Laboratory {
 
     fn open(&self) -> Arc<Self::Store>;
 }
+
+/// Gives a macro of the store all functions of the suite, by module.
+macro_rules! conformance_suite {
+    ($with:ident) => {
+        $with! {
+            configuration::{
+                versions_count_up_and_stay_as_they_were,
+                of_two_who_edit_at_a_time_the_second_is_told,
+                each_gateway_stands_where_its_last_report_says,
+            }
+            enrolment::{
+                an_invitation_makes_a_gateway_once,
+                a_late_code_and_a_replaced_one_are_worth_nothing,
+                a_new_enrolment_and_a_revocation_end_what_was_there,
+            }
+            ingest::{
+                a_batch_is_stored_and_acknowledged_once_it_is_durable,
+                a_duplicate_is_counted_and_acknowledged_again,
+                a_batch_above_a_hole_is_stored_and_the_acknowledgement_waits,
+                a_gap_record_lets_the_acknowledgement_pass,
+                a_batch_that_was_given_up_and_comes_after_all_is_stored,
+                samples_dropped_before_they_were_a_batch_are_in_the_ledger,
+                an_unreadable_body_is_put_aside_and_passed,
+                garbage_is_counted_under_no_epoch_and_never_acknowledged,
+                epochs_and_gateways_have_sequences_of_their_own,
+                hello_answers_where_every_stream_stands,
+                what_a_gateway_no_longer_holds_is_a_gap_and_not_a_dead_end,
+                a_declared_gap_takes_the_place_of_one_that_was_concluded,
+                a_stream_full_of_holes_refuses_a_batch_without_storing_it,
+                a_series_number_keeps_its_tag_within_an_epoch,
+                an_unknown_tenant_is_an_error_and_no_new_place,
+            }
+            alarms::{
+                a_transition_is_in_the_journal_exactly_as_it_was_decided,
+                everything_that_a_transition_says_comes_back,
+                an_alarm_that_is_hidden_is_listed_as_such_until_it_comes_out,
+                an_occurrence_that_a_later_one_followed_is_not_active,
+                an_alarm_is_active_until_its_return_is_stored,
+                transitions_that_arrive_in_the_wrong_order_fold_to_the_same_alarm,
+                pages_of_a_list_neither_overlap_nor_skip,
+                alarms_of_an_epoch_that_the_gateway_left_are_not_active,
+            }
+            reads::{
+                samples_are_found_by_machine_tag_and_time,
+                late_and_long_batches_are_in_their_place_in_time,
+                a_tag_keeps_its_history_over_epochs_with_other_series_numbers,
+                a_tag_that_was_removed_keeps_its_history,
+                a_reduced_answer_covers_more_samples_than_it_may_hold,
+                the_latest_samples_are_the_newest_in_time_and_not_in_arrival,
+                a_gateway_is_listed_from_its_registration_on,
+            }
+            tenants::{
+                what_was_added_is_there_after_opening_again,
+                a_second_one_of_the_same_name_is_refused,
+                nothing_belongs_to_a_tenant_or_user_that_is_not_there,
+                a_session_ends_by_removal_by_expiry_and_by_too_many_newer_ones,
+                tenants_do_not_see_each_other,
+            }
+        }
+    };
+}
+pub(crate) use conformance_suite;
