@@ -1,7 +1,7 @@
 //! Opening the authority: the root that is trusted and the issuer that signs (X.509 v3, RFC 5280).
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -15,6 +15,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::Error;
 use crate::files::{Found, PairFiles, PemPair};
 use crate::issue::{DAY, cannot_issue, common_name_of, new_key, set_serial, set_validity};
+use crate::rotation::finish;
 
 /// The root outlives the machines it serves; replacing it reaches gateways only while they are connected.
 const ROOT_LIFETIME: Duration = DAY.saturating_mul(7_305);
@@ -29,7 +30,8 @@ pub struct CertificateAuthority {
     pub(crate) issuer_pem: String,
     pub(crate) issuer_expires_at: SystemTime,
     pub(crate) root_pem: String,
-    pub(crate) root: CertificateDer<'static>,
+    /// The newest first.
+    pub(crate) roots: Vec<CertificateDer<'static>>,
 }
 
 impl CertificateAuthority {
@@ -39,6 +41,7 @@ impl CertificateAuthority {
     /// Files are incomplete, damaged or of two different authorities, or the directory cannot be read or
     /// written. A root that exists is never replaced.
     pub fn open_or_create(directory: &Path) -> Result<Self, Error> {
+        finish(directory)?;
         let (root, issuer) = (Root::open_or_create(directory)?, PairFiles::issuer(directory));
         let found = match issuer.find()? {
             Found::Pair(pair) => Some(pair),
@@ -47,17 +50,20 @@ impl CertificateAuthority {
         };
         let opened = found.map(|pair| Self::from_pair(&issuer, pair, &root)).transpose()?;
         match (opened, &root.issuer) {
-            (Some(opened), Some(_)) if opened.is_old() => Self::make_issuer(&issuer, &root),
+            // While a root is replaced, the issuer is below both; it is new.
+            (Some(opened), Some(key)) if opened.is_old() && root.certificates.len() == 1 => {
+                Self::make_issuer(&issuer, &root, key)
+            }
             (Some(opened), _) => Ok(opened),
-            (None, Some(_)) => Self::make_issuer(&issuer, &root),
+            (None, Some(key)) => Self::make_issuer(&issuer, &root, key),
             (None, None) => {
                 Err(Error::NoIssuer { issuer: issuer.certificate, root_key: PairFiles::root(directory).key })
             }
         }
     }
 
-    fn make_issuer(files: &PairFiles, root: &Root) -> Result<Self, Error> {
-        let pair = root.new_issuer().map_err(cannot_issue("the issuer's certificate"))?;
+    fn make_issuer(files: &PairFiles, root: &Root, key: &Signer) -> Result<Self, Error> {
+        let pair = new_issuer(&[key]).map_err(cannot_issue("the issuer's certificate"))?;
         files.store(&pair)?;
         Self::from_pair(files, pair, root)
     }
@@ -66,7 +72,7 @@ impl CertificateAuthority {
         let (certificate, issuer) = issuer_of(files, &pair)?;
         let foreign = || Error::ForeignIssuer { issuer: files.certificate.clone(), root: root.path.clone() };
         let parsed = parse(&certificate).ok_or_else(foreign)?;
-        let trusted = parse(&root.certificate).ok_or_else(foreign)?;
+        let trusted = root.certificates.first().and_then(parse).ok_or_else(foreign)?;
         parsed.verify_signature(Some(trusted.public_key())).map_err(|_| foreign())?;
         let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
         Ok(Self {
@@ -74,7 +80,7 @@ impl CertificateAuthority {
             issuer_pem: pair.certificate,
             issuer_expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
             root_pem: root.pem.clone(),
-            root: root.certificate.clone(),
+            roots: root.certificates.clone(),
         })
     }
 
@@ -82,16 +88,21 @@ impl CertificateAuthority {
         self.issuer_expires_at < SystemTime::now() + ISSUER_RENEWAL
     }
 
-    /// The root's certificate, PEM. Public.
+    /// The certificates of all roots that are trusted, PEM, the newest first. Public.
     #[must_use]
     pub fn root_pem(&self) -> &str {
         &self.root_pem
     }
 
-    /// The root's certificate, DER. Public.
+    /// The certificates of all roots that are trusted, DER, the newest first; there is one at least. Public.
+    pub fn roots_der(&self) -> impl Iterator<Item = &[u8]> {
+        self.roots.iter().map(AsRef::as_ref)
+    }
+
+    /// The newest root's certificate, DER. Public.
     #[must_use]
     pub fn root_der(&self) -> &[u8] {
-        &self.root
+        self.roots.first().map_or(&[], AsRef::as_ref)
     }
 
     /// Until when the issuer can sign. With the root's key at hand it is replaced long before, at a start.
@@ -107,46 +118,69 @@ impl fmt::Debug for CertificateAuthority {
     }
 }
 
+/// A certificate of an authority with its key.
+pub(crate) type Signer = Issuer<'static, KeyPair>;
+
 /// What everybody trusts.
-struct Root {
-    path: std::path::PathBuf,
-    pem: String,
-    certificate: CertificateDer<'static>,
-    /// `None` while its key is kept elsewhere.
-    issuer: Option<Issuer<'static, KeyPair>>,
+pub(crate) struct Root {
+    pub(crate) path: PathBuf,
+    pub(crate) pem: String,
+    /// The newest first; there is one at least.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// Of the newest; `None` while its key is kept elsewhere.
+    pub(crate) issuer: Option<Signer>,
 }
 
 impl Root {
-    fn open_or_create(directory: &Path) -> Result<Self, Error> {
+    pub(crate) fn open_or_create(directory: &Path) -> Result<Self, Error> {
         let files = PairFiles::root(directory);
-        let pair = match files.find()? {
-            Found::Pair(pair) => pair,
+        match files.find()? {
+            Found::Pair(pair) => Self::from_pair(directory, &pair),
             Found::CertificateOnly(pem) => {
-                let certificate = certificate_of(&files, &pem)?;
-                return Ok(Self { path: files.certificate, pem, certificate, issuer: None });
+                let certificates = Self::certificates_of(&files.certificate, &pem)?;
+                Ok(Self { path: files.certificate, pem, certificates, issuer: None })
             }
             Found::Nothing => {
                 let pair = new_root().map_err(cannot_issue("the root certificate"))?;
                 files.store(&pair)?;
-                pair
+                Self::from_pair(directory, &pair)
             }
-        };
-        let (certificate, issuer) = issuer_of(&files, &pair)?;
-        Ok(Self { path: files.certificate, pem: pair.certificate, certificate, issuer: Some(issuer) })
+        }
     }
 
-    fn new_issuer(&self) -> Result<PemPair, rcgen::Error> {
-        let signer = self.issuer.as_ref().ok_or(rcgen::Error::RemoteKeyError)?;
-        let key = new_key()?;
-        let params = authority_params("mfp installation issuer", ISSUER_LIFETIME, 0);
-        Ok(PemPair {
-            certificate: params.signed_by(&key, signer)?.pem(),
-            key: KeyPem::new(key.serialize_pem()),
+    pub(crate) fn from_pair(directory: &Path, pair: &PemPair) -> Result<Self, Error> {
+        let files = PairFiles::root(directory);
+        let (_, issuer) = issuer_of(&files, pair)?;
+        let certificates = Self::certificates_of(&files.certificate, &pair.certificate)?;
+        Ok(Self {
+            path: files.certificate,
+            pem: pair.certificate.clone(),
+            certificates,
+            issuer: Some(issuer),
         })
+    }
+
+    pub(crate) fn certificates_of(path: &Path, pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let found: Option<Vec<_>> = CertificateDer::pem_slice_iter(pem.as_bytes())
+            .map(|found| found.ok().filter(|certificate| parse(certificate).is_some()))
+            .collect();
+        let unreadable = || unreadable(path, "a certificate in PEM");
+        found.filter(|found| !found.is_empty()).ok_or_else(unreadable)
     }
 }
 
-fn new_root() -> Result<PemPair, rcgen::Error> {
+/// A key for an issuer, with a certificate from each of these roots.
+pub(crate) fn new_issuer(roots: &[&Signer]) -> Result<PemPair, rcgen::Error> {
+    let key = new_key()?;
+    let mut certificates = String::new();
+    for root in roots {
+        let params = authority_params("mfp installation issuer", ISSUER_LIFETIME, 0);
+        certificates.push_str(&params.signed_by(&key, root)?.pem());
+    }
+    Ok(PemPair { certificate: certificates, key: KeyPem::new(key.serialize_pem()) })
+}
+
+pub(crate) fn new_root() -> Result<PemPair, rcgen::Error> {
     let key = new_key()?;
     let params = authority_params("mfp installation authority", ROOT_LIFETIME, 1);
     Ok(PemPair { certificate: params.self_signed(&key)?.pem(), key: KeyPem::new(key.serialize_pem()) })
@@ -186,7 +220,7 @@ fn certificate_of(files: &PairFiles, pem: &str) -> Result<CertificateDer<'static
     Ok(certificate)
 }
 
-fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+pub(crate) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     X509Certificate::from_der(certificate).ok().map(|(_, certificate)| certificate)
 }
 

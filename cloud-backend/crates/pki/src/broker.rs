@@ -13,6 +13,8 @@ use rcgen::{
 };
 use rustls::ClientConfig;
 use service_kit::Clock;
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
+
 use tls_kit::{Identity, KeyPem, Roots, TlsTime, Trust, Versions};
 
 use crate::issue::{DAY, cannot_issue, common_name_of, new_key};
@@ -21,22 +23,27 @@ use crate::{CertificateAuthority, Error, IssuedIdentity};
 /// The common name of the backend's own client certificate.
 pub const BACKEND_NAME: &str = "backend";
 
+/// The common name of a certificate that is revoked from the beginning, by which the backend finds out whether a broker
+/// heeds the list.
+pub const PROBE_NAME: &str = "probe";
+
 /// Issued anew at every start, so this bounds one run of the backend.
 const BACKEND_LIFETIME: Duration = DAY.saturating_mul(397);
 
 const WHAT: &str = "the backend's client certificate";
 
 impl CertificateAuthority {
-    /// Makes a key by which the backend is known to a broker, and certifies it.
+    /// Makes a key by which the backend is known to a broker as `name` ([`BACKEND_NAME`], [`PROBE_NAME`]), and
+    /// certifies it.
     ///
     /// # Errors
     /// The certificate could not be made.
-    pub fn issue_backend(&self) -> Result<IssuedIdentity, Error> {
+    pub fn issue_backend(&self, name: &str) -> Result<IssuedIdentity, Error> {
         let key = new_key().map_err(cannot_issue(WHAT))?;
-        let uri = format!("urn:mfp:{BACKEND_NAME}").try_into().map_err(cannot_issue(WHAT))?;
+        let uri = format!("urn:mfp:{name}").try_into().map_err(cannot_issue(WHAT))?;
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(uri)];
-        params.distinguished_name = common_name_of(BACKEND_NAME);
+        params.distinguished_name = common_name_of(name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = self.sign(params, &key, BACKEND_LIFETIME).map_err(cannot_issue(WHAT))?;
         let key_pem = KeyPem::new(key.serialize_pem());
@@ -87,7 +94,27 @@ impl CertificateAuthority {
         };
         list.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(what())
     }
+
+    /// The lists in `text` that issuers before the present one have signed. A broker needs them as long as there are
+    /// certificates of theirs.
+    #[must_use]
+    pub fn earlier_lists(&self, text: &str) -> String {
+        let lists = text.split_inclusive(LIST_END).filter(|list| list.contains(LIST_END));
+        let earlier = lists.filter(|list| self.is_foreign_list(list).unwrap_or(false));
+        earlier.map(|list| format!("{}\n", list.trim())).collect()
+    }
+
+    fn is_foreign_list(&self, pem: &str) -> Option<bool> {
+        let issuer = x509_parser::pem::parse_x509_pem(self.issuer_pem.as_bytes()).ok()?.1;
+        let (_, issuer) = X509Certificate::from_der(&issuer.contents).ok()?;
+        let list = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?.1;
+        let (_, list) = CertificateRevocationList::from_der(&list.contents).ok()?;
+        Some(list.verify_signature(issuer.public_key()).is_err())
+    }
 }
+
+/// Where a list ends in a file of several.
+const LIST_END: &str = "-----END X509 CRL-----";
 
 /// The bytes of a serial number as the store has it: lower-case hexadecimal, two digits a byte.
 fn bytes_of(serial: &str) -> Vec<u8> {
@@ -98,8 +125,6 @@ fn bytes_of(serial: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
-
     use super::*;
 
     fn authority(folder: &tempfile::TempDir) -> CertificateAuthority {
@@ -116,7 +141,7 @@ mod tests {
         let authority = authority(&folder);
         let issuer = der(&authority.issuer_pem);
         let (_, issuer) = X509Certificate::from_der(&issuer).expect("a certificate");
-        let one = authority.issue_backend().expect("issued").certificate.serial;
+        let one = authority.issue_backend(BACKEND_NAME).expect("issued").certificate.serial;
         for serials in [vec![], vec![one.as_str(), "7fff"]] {
             let pem = authority.revocation_list(serials.iter().copied(), SystemTime::now()).expect("a list");
             let list = der(&pem);
@@ -131,9 +156,22 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_an_issuer_that_was_replaced_are_kept_and_ones_own_are_not() {
+        let (folder, other) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let (now, before) = (authority(&folder), authority(&other));
+        let list = |authority: &CertificateAuthority| {
+            authority.revocation_list(["7fff"], SystemTime::now()).expect("a list")
+        };
+        let kept = now.earlier_lists(&format!("{}{}nonsense", list(&now), list(&before)));
+        assert_eq!(kept.matches(LIST_END).count(), 1);
+        assert_eq!(before.earlier_lists(&kept), "");
+    }
+
+    #[test]
     fn the_backends_name_is_no_gateways() {
         let folder = tempfile::tempdir().expect("a folder");
-        let identity = authority(&folder).issue_backend().expect("issued");
+        let identity = authority(&folder).issue_backend(BACKEND_NAME).expect("issued");
         let der = der(&identity.certificate.chain_pem);
         let (_, certificate) = X509Certificate::from_der(&der).expect("a certificate");
         assert_eq!(certificate.subject().to_string(), "CN=backend");

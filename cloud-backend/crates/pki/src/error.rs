@@ -63,6 +63,31 @@ pub enum Error {
         /// The root certificate.
         root: PathBuf,
     },
+    /// What a new issuer or root is made with is kept elsewhere.
+    #[error("the root's key {} is not here; bring it back for this command and take it away again", key.display())]
+    NoRootKey {
+        /// Where it belongs.
+        key: PathBuf,
+    },
+    /// Two roots are trusted.
+    #[error(
+        "{} holds two roots: one is being replaced, and its issuer is new; retire the older one first \
+         (`cloud-backend pki retire-root`)",
+        root.display()
+    )]
+    Overlap {
+        /// The root certificates.
+        root: PathBuf,
+    },
+    /// One root is trusted.
+    #[error(
+        "{} holds one root: there is none to retire; make a new one first (`cloud-backend pki rotate-root`)",
+        root.display()
+    )]
+    NothingToRetire {
+        /// The root certificate.
+        root: PathBuf,
+    },
     /// A gateway's request for a certificate cannot be used.
     #[error("the certificate request cannot be used: {reason}")]
     Request {

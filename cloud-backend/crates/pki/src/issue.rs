@@ -14,10 +14,10 @@ use tls_kit::KeyPem;
 use crate::{CertificateAuthority, Error};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Server certificates are issued anew at every start, so this bounds one run of the server.
+/// What public authorities allow.
 const SERVER_LIFETIME: Duration = DAY.saturating_mul(397);
 /// Certificates begin a day in the past: the clock of a factory floor box may be slow.
-const BACKDATED: Duration = DAY;
+pub(crate) const BACKDATED: Duration = DAY;
 /// Bytes of a serial number (RFC 5280 allows 20); random, so that none is used twice.
 const SERIAL_BYTES: usize = 16;
 
@@ -31,7 +31,7 @@ pub struct IssuedIdentity {
     pub certificate: IssuedCertificate,
     /// The private key, PKCS #8.
     pub key_pem: KeyPem,
-    /// The root's certificate, PEM, by which the gateway knows the backend.
+    /// The roots' certificates, PEM, by which the gateway knows the backend.
     pub root_pem: String,
 }
 
@@ -49,20 +49,30 @@ pub struct IssuedCertificate {
 /// The server's certificate chain with its private key.
 #[derive(Debug, Clone)]
 pub struct IssuedServer {
-    /// The server's certificate followed by the issuer's and the root's, PEM.
+    /// The server's certificate followed by the issuer's and the roots', PEM.
     pub chain_pem: String,
     /// The private key, PKCS #8.
     pub key_pem: KeyPem,
+    /// The last second at which the certificate is good.
+    pub expires_at: SystemTime,
 }
 
 impl CertificateAuthority {
-    /// Issues a certificate for a server reachable under `names`: DNS names and IP addresses.
-    ///
-    /// The root is part of the chain, so that whoever knows no more than its fingerprint can recognise it.
+    /// Issues a certificate for a server that does not renew it by itself, as [`Self::issue_server_for`].
     ///
     /// # Errors
     /// A name is neither, or the certificate could not be made.
     pub fn issue_server(&self, names: &[&str]) -> Result<IssuedServer, Error> {
+        self.issue_server_for(names, SERVER_LIFETIME)
+    }
+
+    /// Issues a certificate for a server reachable under `names`, DNS names and IP addresses, for `lifetime` from now.
+    ///
+    /// The roots are part of the chain, so that whoever knows no more than the fingerprint of one can recognise it.
+    ///
+    /// # Errors
+    /// A name is neither, or the certificate could not be made.
+    pub fn issue_server_for(&self, names: &[&str], lifetime: Duration) -> Result<IssuedServer, Error> {
         for name in names {
             CertificateParams::new(vec![(*name).to_owned()])
                 .map_err(|_| Error::ServerName { name: (*name).to_owned() })?;
@@ -74,10 +84,11 @@ impl CertificateAuthority {
         params.distinguished_name = common_name_of(&common_name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = new_key().map_err(cannot_issue(what))?;
-        let issued = self.sign(params, &key, SERVER_LIFETIME).map_err(cannot_issue(what))?;
+        let issued = self.sign(params, &key, lifetime).map_err(cannot_issue(what))?;
         Ok(IssuedServer {
             chain_pem: issued.chain_pem + &self.root_pem,
             key_pem: KeyPem::new(key.serialize_pem()),
+            expires_at: issued.expires_at,
         })
     }
 

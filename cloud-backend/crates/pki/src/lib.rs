@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Invariants
-//! - The root is made once and kept for ever: it is never made anew in silence, because every gateway would
-//!   be locked out. Its key is needed only to make an issuer and may be kept off line otherwise.
+//! - The root is never made anew in silence, because every gateway would be locked out; it is replaced with an
+//!   overlap ([`CertificateAuthority::rotate_root`]). Its key is needed only to make an issuer or the next root and
+//!   may be kept off line otherwise.
 //! - Keys are ECDSA P-256. Key files are readable by their owner only.
 //! - A gateway's identity is the URI `urn:mfp:TENANT:GATEWAY` in the subject alternative name of its
 //!   certificate; the common name `TENANT/GATEWAY` repeats it for people and for external brokers. Of a gateway's
@@ -23,12 +24,14 @@ mod broker;
 mod error;
 mod files;
 mod issue;
+mod rotation;
 mod signer;
 mod tls;
 
 pub use authority::CertificateAuthority;
-pub use broker::BACKEND_NAME;
+pub use broker::{BACKEND_NAME, PROBE_NAME};
 pub use error::Error;
 pub use files::{ISSUER_CERTIFICATE_FILE, ISSUER_KEY_FILE, ROOT_CERTIFICATE_FILE, ROOT_KEY_FILE};
 pub use issue::{IssuedCertificate, IssuedIdentity, IssuedServer, REQUEST_BYTES_MAX};
+pub use rotation::{AuthorityCertificate, AuthorityStatus};
 pub use signer::{ConfigurationSigner, Signature};

@@ -111,6 +111,21 @@ pub fn check_renewal(
     Ok(())
 }
 
+/// Time for a running server to take up a new root: what it signed before that is not from it.
+const TAKEN_UP: Duration = Duration::from_secs(10);
+
+/// Whether a gateway with these certificates, the newest first, may not know a root that was made at `made_at`, or may
+/// present a certificate from before it. Who is renewed gets the root first; what was revoked, or ended longer than
+/// [`RENEWAL_GRACE`] ago, counts for nothing.
+#[must_use]
+pub fn needs_older_root(certificates: &[GatewayCertificate], made_at: Timestamp, now: Timestamp) -> bool {
+    let is_older = |certificate: &GatewayCertificate| certificate.issued_at < made_at.plus(TAKEN_UP);
+    let mut live =
+        certificates.iter().filter(|c| c.revoked_at.is_none() && now < c.expires_at.plus(RENEWAL_GRACE));
+    let Some(newest) = live.next() else { return false };
+    is_older(newest) || live.any(|certificate| is_older(certificate) && now < certificate.expires_at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +145,17 @@ mod tests {
         }
     }
 
+    fn certificate(issued_at: i64, expires_at: i64, revoked_at: Option<i64>) -> GatewayCertificate {
+        GatewayCertificate {
+            tenant: TenantId::new("acme").expect("valid"),
+            gateway: GatewayId::new("hall-1").expect("valid"),
+            serial: issued_at.to_string(),
+            issued_at: at(issued_at),
+            expires_at: at(expires_at),
+            revoked_at: revoked_at.map(at),
+        }
+    }
+
     #[test]
     fn an_invitation_is_good_once_and_until_its_end() {
         assert_eq!(invitation(None).check(at(99)), Ok(()));
@@ -145,14 +171,25 @@ mod tests {
         assert_eq!(check_renewal(None, at(100), at(100 + year)), Ok(()));
         let late = check_renewal(None, at(100), at(101 + year));
         assert_eq!(late, Err(RenewalRefusal::TooLate { at: at(100) }));
-        let revoked = GatewayCertificate {
-            tenant: TenantId::new("acme").expect("valid"),
-            gateway: GatewayId::new("hall-1").expect("valid"),
-            serial: "40".to_owned(),
-            issued_at: at(0),
-            expires_at: at(100),
-            revoked_at: Some(at(7)),
-        };
+        let revoked = certificate(0, 100, Some(7));
         assert_eq!(check_renewal(Some(&revoked), at(100), at(8)), Err(RenewalRefusal::Revoked { at: at(7) }));
+    }
+
+    #[test]
+    fn an_older_root_is_needed_until_what_is_from_before_is_replaced_and_over() {
+        let made_at = at(1_000);
+        let needs =
+            |certificates: &[GatewayCertificate], now| needs_older_root(certificates, made_at, at(now));
+        let old = certificate(900, 2_000, None);
+        assert!(needs(std::slice::from_ref(&old), 1_100), "not renewed");
+        assert!(needs(std::slice::from_ref(&old), 3_000), "it may come back and be renewed");
+        assert!(!needs(std::slice::from_ref(&old), 2_000 + 365 * 24 * 3_600), "it may not");
+        let new = certificate(1_500, 2_600, None);
+        assert!(needs(&[new.clone(), old.clone()], 1_999), "nobody knows whether the new one is in use");
+        assert!(!needs(&[new.clone(), old], 2_000));
+        assert!(!needs(&[new, certificate(900, 2_000, Some(1_400))], 1_501), "enrolled anew");
+        assert!(needs(&[certificate(1_009, 3_000, None)], 1_100), "a server may not have taken it up");
+        assert!(!needs(&[certificate(900, 2_000, Some(950))], 1_100), "revoked");
+        assert!(!needs(&[], 1_100), "invited");
     }
 }

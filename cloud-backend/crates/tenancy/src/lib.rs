@@ -23,6 +23,7 @@ pub use configuration::{
 pub use difference::{FileChange, FileDifference, difference};
 pub use enrolment::{
     EnrolmentRefusal, GatewayCertificate, Invitation, RENEWAL_GRACE, RenewalRefusal, check_renewal,
+    needs_older_root,
 };
 pub use lockout::{LoginGuard, TooManyAttempts};
 pub use port::{CERTIFICATES_MAX, PortFuture, SESSIONS_PER_USER_MAX, StoreError, TenancyStore};
