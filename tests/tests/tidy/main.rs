@@ -76,6 +76,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "gateway-api",
             "pki",
         ],
+            "edge-config",
     ),
     ("simulators", &[]),
     // L5

@@ -1,6 +1,8 @@
 //! What the API needs of the certificate authority.
 
 use plant_model::{GatewayId, TenantId, Timestamp};
+use protocol::EnrolmentCode;
+use protocol::{Configuration, SignedConfiguration};
 use thiserror::Error;
 
 /// The certificate that a gateway presented. Its signature has been verified.
@@ -25,6 +27,8 @@ pub struct Signed {
     pub serial: String,
     /// Until when it is good.
     pub expires_at: Timestamp,
+    /// The root certificates that the gateway is to trust, PEM.
+    pub roots_pem: String,
 }
 
 /// Why no certificate was made.
@@ -40,11 +44,8 @@ pub enum CertifyError {
 
 /// The certificate authority of the installation.
 pub trait Certifier: Send + Sync {
-    /// The root certificate, DER: what a code pins.
-    fn root_der(&self) -> &[u8];
-
-    /// The root certificates that gateways trust, PEM.
-    fn roots_pem(&self) -> &str;
+    /// Whether a code was made for this installation: whether it pins a root that is trusted.
+    fn is_pinned_by(&self, code: &EnrolmentCode) -> bool;
 
     /// Reads a verified client certificate (DER); the error says what it lacks.
     ///
@@ -58,4 +59,10 @@ pub trait Certifier: Send + Sync {
     /// The request cannot be used, or the authority fails.
     fn sign(&self, tenant: &TenantId, gateway: &GatewayId, request_pem: &str)
     -> Result<Signed, CertifyError>;
+
+    /// Signs a configuration. Blocks for a moment: it may write files.
+    ///
+    /// # Errors
+    /// The authority fails.
+    fn sign_configuration(&self, configuration: Configuration) -> Result<SignedConfiguration, CertifyError>;
 }

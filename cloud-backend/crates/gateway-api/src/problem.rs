@@ -50,6 +50,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "no-gateway", "Not a gateway", detail)
     }
 
+    pub(crate) fn expired(at: Timestamp) -> Self {
+        let detail =
+            format!("the certificate ended at {}; renew it with POST /gateway/v1/renew", instant(at));
+        Self::new(StatusCode::FORBIDDEN, "certificate-expired", "Certificate expired", detail)
+    }
+
     pub(crate) fn not_found() -> Self {
         let detail = "there is nothing at this address; gateways use /gateway/v1";
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)

@@ -1,24 +1,28 @@
-//! Enrolment, renewal, identity.
+//! Enrolment, renewal, identity; and which gateway it is that asks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Extension, State};
+use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use plant_model::{GatewayId, TenantId, Timestamp};
+use protocol::limits::REPORT_BYTES_MAX;
 use protocol::{
-    Certified, ENROL_PATH, Enrolment, EnrolmentRequest, IDENTITY_PATH, Identity, RENEW_PATH, RenewalRequest,
+    CONFIGURATION_PATH, Certified, ENROL_PATH, Enrolment, EnrolmentRequest, IDENTITY_PATH, Identity,
+    RENEW_PATH, REPORT_PATH, RenewalRequest,
 };
 use service_kit::Clock;
 use tenancy::{
-    EnrolmentRefusal, GatewayCertificate, RenewalRefusal, TenancyStore, TokenDigest, check_renewal,
+    ConfigurationStore, EnrolmentRefusal, GatewayCertificate, RenewalRefusal, TenancyStore, TokenDigest,
+    check_renewal,
 };
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::configuration::{fetch, report};
 use crate::problem::Problem;
 use crate::{Certifier, Presented, Signed};
 
@@ -43,6 +47,8 @@ pub struct Reach {
 pub struct GatewayApi {
     /// Invitations and certificates.
     pub store: Arc<dyn TenancyStore>,
+    /// What gateways are to run, and what they say about it.
+    pub configurations: Arc<dyn ConfigurationStore>,
     /// The certificate authority.
     pub certifier: Arc<dyn Certifier>,
     /// What enrolled gateways are told.
@@ -62,15 +68,17 @@ pub(crate) fn router(api: GatewayApi) -> Router {
         .route(ENROL_PATH, post(enrol))
         .route(RENEW_PATH, post(renew))
         .route(IDENTITY_PATH, get(identity))
-        .fallback(|| async { Problem::not_found() })
+        .route(CONFIGURATION_PATH, get(fetch))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .route(REPORT_PATH, put(report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))
+        .fallback(|| async { Problem::not_found() })
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, ANSWER_DEADLINE))
         .with_state(api)
 }
 
-type Body<T> = Result<Json<T>, JsonRejection>;
+pub(crate) type Body<T> = Result<Json<T>, JsonRejection>;
 
-fn body<T>(body: Body<T>) -> Result<T, Problem> {
+pub(crate) fn body<T>(body: Body<T>) -> Result<T, Problem> {
     body.map(|Json(body)| body).map_err(|rejection| Problem::malformed(rejection.body_text()))
 }
 
@@ -79,7 +87,7 @@ async fn enrol(
     request: Body<EnrolmentRequest>,
 ) -> Result<Json<Enrolment>, Problem> {
     let request = body(request)?;
-    if !request.code.pins(api.certifier.root_der()) {
+    if !api.certifier.is_pinned_by(&request.code) {
         return Err(Problem::other_installation());
     }
     let (code, now) = (TokenDigest(request.code.digest()), api.clock.wall());
@@ -103,7 +111,7 @@ async fn enrol(
         gateway: gateway.to_string(),
         mqtt_host: api.mqtt.host.clone(),
         mqtt_port: api.mqtt.port,
-        identity: api.certified(signed, now),
+        identity: certified(signed, now),
     }))
 }
 
@@ -120,7 +128,7 @@ async fn renew(
     api.store.add_certificate(noted(tenant, gateway, &signed, now)).await?;
     tracing::info!(tenant.id = %tenant, gateway.id = %gateway, serial = signed.serial,
         agent.version = request.agent_version, "a gateway's certificate is renewed");
-    Ok(Json(api.certified(signed, now)))
+    Ok(Json(certified(signed, now)))
 }
 
 async fn identity(
@@ -151,13 +159,22 @@ impl GatewayApi {
         Ok(presented)
     }
 
-    fn certified(&self, signed: Signed, now: Timestamp) -> Certified {
-        Certified {
-            certificate: signed.chain_pem,
-            roots: self.certifier.roots_pem().to_owned(),
-            expires_at: signed.expires_at.micros(),
-            now: now.micros(),
+    /// The gateway that presented a certificate which is good now.
+    pub(crate) async fn presented_now(&self, peer: &PeerCertificate) -> Result<Presented, Problem> {
+        let presented = self.presented(peer).await?;
+        if presented.expires_at <= self.clock.wall() {
+            return Err(Problem::expired(presented.expires_at));
         }
+        Ok(presented)
+    }
+}
+
+fn certified(signed: Signed, now: Timestamp) -> Certified {
+    Certified {
+        certificate: signed.chain_pem,
+        roots: signed.roots_pem,
+        expires_at: signed.expires_at.micros(),
+        now: now.micros(),
     }
 }
 

@@ -21,12 +21,13 @@ use tracing::{debug, error, warn};
 use crate::GatewayApi;
 use crate::routes::{PeerCertificate, router};
 
-/// Connections at the same time; more wait in the system's backlog. Gateways come once in weeks.
-pub const CONNECTIONS_MAX: usize = 64;
+/// Connections at the same time; more wait in the system's backlog. Each gateway comes once in five minutes for a
+/// moment.
+pub const CONNECTIONS_MAX: usize = 256;
 /// Time for TLS, and for the head of a request. Generous for a cellular link.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// The longest life of a connection: a request or two.
-const CONNECTION_DEADLINE: Duration = Duration::from_secs(60);
+/// The longest life of a connection: a request or two. The largest configuration takes as long over 200 kbit/s.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(120);
 /// Largest head of a request.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Time for answers under way when the server stops.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{DefaultBodyLimit, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -55,6 +55,12 @@ pub(crate) fn public(methods: UtoipaMethodRouter<Arc<App>>) -> Route {
 }
 
 impl Route {
+    /// Lets bodies have up to so many bytes.
+    pub(crate) fn taking(mut self, body_bytes: usize) -> Self {
+        self.methods.2 = self.methods.2.layer(DefaultBodyLimit::max(body_bytes));
+        self
+    }
+
     /// Adds the route to the description of the API.
     pub(crate) fn describe(mut self, router: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
         if self.access != Access::Public {

@@ -23,6 +23,7 @@ use crate::token::COOKIE;
         (name = "session", description = "Signing in and out"),
         (name = "fleet", description = "Tenants, gateways, machines and their samples"),
         (name = "alarms", description = "Alarms in the words of ISA-18.2"),
+        (name = "configuration", description = "What gateways are to run, in versions, and what they say about it"),
         (name = "ledger", description = "What became of everything that gateways sent"),
         (name = "live", description = "What changes, as it changes"),
         (name = "operations", description = "For those who run the backend")
@@ -36,7 +37,9 @@ pub(crate) fn finish(mut document: OpenApi) -> OpenApi {
     let cookie = ApiKeyValue::with_description(COOKIE, "Set by POST /api/v1/session");
     components.add_security_scheme(SCHEME, SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
+        for operation in
+            [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
+        {
             operation.responses.responses.insert("default".to_owned(), RefOr::T(problem()));
         }
     }

@@ -12,6 +12,7 @@
 mod access;
 mod body;
 mod commands;
+mod configurations;
 mod document;
 mod feed;
 mod instant;
@@ -27,6 +28,7 @@ mod token;
 mod web;
 
 pub use commands::{CommandLine, Commands, SendError};
+pub use configurations::Configurations;
 pub use feed::LiveFeed;
 pub use metrics::{Exposition, Family, MetricKind};
 pub use password::{PASSWORD_BYTES_MAX, PasswordError, hash_password};

@@ -5,10 +5,16 @@
 
 use std::error::Error;
 
+use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use protocol::ConfigurationVersion;
 use serde::Serialize;
+use tenancy::ConfigurationProblem;
 use utoipa::ToSchema;
+
+/// Mistakes that one answer lists: more than anybody mends at a time.
+const MISTAKES_MAX: usize = 500;
 
 const STORE_SILENT: &str = "the store does not answer now; try again in a moment";
 
@@ -20,6 +26,14 @@ pub(crate) struct FieldError {
     pub(crate) pointer: String,
     /// What is wrong and what is allowed.
     pub(crate) detail: String,
+    /// The machine file that is meant, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub(crate) file: Option<String>,
+    /// The line in that file, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub(crate) line: Option<u64>,
 }
 
 /// The body of every error (RFC 9457).
@@ -69,8 +83,12 @@ impl Problem {
 
     /// 400: one part of the request is wrong.
     pub(crate) fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::malformed("part of the request is not valid; see errors")
-            .with_errors(vec![FieldError { pointer: pointer.into(), detail: detail.into() }])
+        Self::malformed("part of the request is not valid; see errors").with_errors(vec![FieldError {
+            pointer: pointer.into(),
+            detail: detail.into(),
+            file: None,
+            line: None,
+        }])
     }
 
     /// 400: the request cannot be read.
@@ -112,6 +130,54 @@ impl Problem {
     pub(crate) fn key_used() -> Self {
         let detail = "this key was used for another command; make a new key for each command";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-used", "Key used before", detail)
+    }
+
+    /// 422: there are mistakes in machine files; all of them are listed.
+    pub(crate) fn configuration_invalid(problems: Vec<ConfigurationProblem>) -> Self {
+        let (found, told) = (problems.len(), problems.len().min(MISTAKES_MAX));
+        let mut detail = format!("the files have {found} mistakes, nothing was changed; see errors");
+        if told < found {
+            detail.push_str(&format!(", which has the first {told}"));
+        }
+        let errors = problems.into_iter().take(told).map(|problem| FieldError {
+            pointer: "/files".to_owned(),
+            detail: problem.message,
+            file: Some(problem.file),
+            line: problem.line,
+        });
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "configuration-invalid",
+            "Mistakes in the configuration",
+            detail,
+        )
+        .with_errors(errors.collect())
+    }
+
+    /// 412: the configuration is not as the caller saw it.
+    pub(crate) fn configuration_moved(newest: Option<ConfigurationVersion>) -> Self {
+        let newest = newest.map_or_else(|| "none yet".to_owned(), |newest| format!("version {newest}"));
+        let detail = format!(
+            "the desired configuration is {newest}, not what this change was made on; nothing was changed: look at \
+             it and change it again"
+        );
+        Self::new(StatusCode::PRECONDITION_FAILED, "configuration-moved", "Changed by somebody else", detail)
+    }
+
+    /// 428: the request does not say what the caller saw.
+    pub(crate) fn precondition_required() -> Self {
+        let detail = "If-Match with the ETag of the configuration is needed, for example \"3\", or If-None-Match: * \
+                      if there is none yet; so that nobody's change is lost";
+        let status = StatusCode::PRECONDITION_REQUIRED;
+        Self::new(status, "precondition-required", "Which version was seen?", detail)
+    }
+
+    /// 400 or 413: the body of the request cannot be read.
+    pub(crate) fn unreadable_body(rejection: &JsonRejection) -> Self {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Self::from_status(StatusCode::PAYLOAD_TOO_LARGE),
+            _ => Self::malformed(rejection.body_text()),
+        }
     }
 
     /// 503: the gateway is not connected.

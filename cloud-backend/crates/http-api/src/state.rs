@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Exposition, HttpMetrics};
 use crate::password::{PasswordError, Passwords};
-use crate::{Commands, LiveFeed};
+use crate::{Commands, Configurations, LiveFeed};
 
 /// What a port answers: a future that can be sent between threads.
 pub type PortFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -34,13 +34,15 @@ pub struct ApiState {
     pub(crate) tenancy: Arc<dyn TenancyStore>,
     pub(crate) live: LiveFeed,
     pub(crate) commands: Commands,
+    pub(crate) configurations: Configurations,
     pub(crate) operations: Arc<dyn Operations>,
     pub(crate) clock: Clock,
     pub(crate) passwords: Passwords,
 }
 
 impl ApiState {
-    /// From the stores, the feed of live values, the way of commands, and the program.
+    /// From the stores, the feed of live values, the way of commands, the configurations of
+    /// gateways, and the program.
     ///
     /// # Errors
     /// The system gave no random bytes.
@@ -49,10 +51,20 @@ impl ApiState {
         tenancy: Arc<dyn TenancyStore>,
         live: LiveFeed,
         commands: Commands,
+        configurations: Configurations,
         operations: Arc<dyn Operations>,
         clock: Clock,
     ) -> Result<Self, PasswordError> {
-        Ok(Self { fleet, tenancy, live, commands, operations, clock, passwords: Passwords::new()? })
+        Ok(Self {
+            fleet,
+            tenancy,
+            live,
+            commands,
+            configurations,
+            operations,
+            clock,
+            passwords: Passwords::new()?,
+        })
     }
 }
 

@@ -13,6 +13,10 @@ pub enum Permission {
     ReadAlarms,
     /// Acknowledge, shelve, reset alarms, and what else a person does to them.
     OperateAlarms,
+    /// See what gateways are configured with, and what they say about it.
+    ReadConfiguration,
+    /// Change the configuration of gateways.
+    Configure,
     /// See what arrived and what is missing.
     ReadLedger,
     /// Create tenants, users and gateways.
@@ -21,11 +25,13 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::ListTenants,
         Self::ReadFleet,
         Self::ReadAlarms,
         Self::OperateAlarms,
+        Self::ReadConfiguration,
+        Self::Configure,
         Self::ReadLedger,
         Self::Administer,
     ];
@@ -73,6 +79,8 @@ impl Role {
                 | Permission::ReadFleet
                 | Permission::ReadAlarms
                 | Permission::OperateAlarms
+                | Permission::ReadConfiguration
+                | Permission::Configure
                 | Permission::ReadLedger,
             )
             | (Self::PlatformOperator, Permission::Administer) => true,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::sample::usable;
-use super::{AlarmDefinition, DataType, Priority, TagValue};
+use super::{AlarmDefinition, ConfigurationStatus, DataType, Priority, TagValue};
 use crate::instant::Instant;
 
 /// A gateway.
@@ -28,6 +28,8 @@ pub(crate) struct Gateway {
     pub(crate) epoch: Option<String>,
     /// Machines configured on it.
     pub(crate) machines: u64,
+    /// How it stands to its configuration from the cloud.
+    pub(crate) configuration: ConfigurationStatus,
 }
 
 /// Whether the gateway reaches a machine.

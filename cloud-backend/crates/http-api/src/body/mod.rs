@@ -3,6 +3,7 @@
 
 mod alarm;
 mod command;
+mod configuration;
 mod event;
 mod ledger;
 mod machine;
@@ -12,6 +13,11 @@ mod value;
 
 pub(crate) use alarm::{Alarm, AlarmDefinition, Priority, Transition};
 pub(crate) use command::{AlarmCommandRequest, CommandStatus};
+pub(crate) use configuration::{
+    ConfigurationContents, ConfigurationDiff, ConfigurationOutcome, ConfigurationRequest,
+    ConfigurationStatus, ConfigurationVersion, Difference, GatewayConfiguration, RollbackRequest,
+    machine_files,
+};
 pub(crate) use event::{GatewayEvent, ResyncEvent, ValuesEvent};
 pub(crate) use ledger::Ledger;
 pub(crate) use machine::{Gateway, Link, Machine, MachineDetail};

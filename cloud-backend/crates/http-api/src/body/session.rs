@@ -29,6 +29,8 @@ pub(crate) enum Role {
 pub(crate) enum Permission {
     /// Acknowledge, shelve and reset alarms, and take them out of service.
     OperateAlarms,
+    /// Change the configuration of gateways.
+    Configure,
     /// Create tenants, users and gateways.
     Administer,
 }
@@ -38,6 +40,7 @@ impl Permission {
     pub(crate) fn of(role: &tenancy::Role) -> Vec<Self> {
         let all = [
             (Self::OperateAlarms, tenancy::Permission::OperateAlarms),
+            (Self::Configure, tenancy::Permission::Configure),
             (Self::Administer, tenancy::Permission::Administer),
         ];
         all.into_iter().filter(|(_, needed)| role.allows(*needed)).map(|(shown, _)| shown).collect()

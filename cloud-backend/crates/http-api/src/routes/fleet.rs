@@ -1,5 +1,6 @@
 //! Tenants, gateways and machines.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,6 +8,7 @@ use axum::extract::{Extension, Path, State};
 use fleet::Presence;
 use plant_model::{GatewayId, MachineId, TenantId};
 use serde::Deserialize;
+use tenancy::ConfigurationStanding;
 use utoipa::IntoParams;
 
 use crate::access::{Principal, Scope};
@@ -76,8 +78,12 @@ pub(crate) async fn gateways(
     Extension(Scope(tenant)): Extension<Scope>,
 ) -> Result<Json<List<Gateway>>, Problem> {
     let stored = app.outside.fleet.gateways(&tenant).await?;
+    let standings = app.outside.configurations.store.configuration_standings(&tenant).await?;
+    let mut standings: HashMap<_, _> = standings.into_iter().collect();
     let items = app.outside.live.read(&tenant, |view| {
         let gateway = |info: fleet::GatewayInfo| {
+            let nothing = ConfigurationStanding { desired: None, received: None };
+            let standing = standings.remove(&info.id).unwrap_or(nothing);
             let (presence, heard_at) = view.presence(&info.id);
             Gateway {
                 id: info.id.to_string(),
@@ -86,6 +92,7 @@ pub(crate) async fn gateways(
                 agent_version: info.agent_version,
                 epoch: info.epoch.map(|epoch| epoch.to_string()),
                 machines: info.machines as u64,
+                configuration: standing.into(),
             }
         };
         stored.into_iter().map(gateway).collect()

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod commands;
+mod configuration;
 mod fleet;
 mod ledger;
 mod live;
@@ -26,7 +27,7 @@ use crate::access::{Route, guarded, public, signed_in};
 use crate::state::{ApiState, App};
 use crate::{document, middleware, web};
 
-/// Largest body of a request: the largest we ask for is a name and a password.
+/// Largest body of a request, if its route asks for no other: a name and a password, a command.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 fn table() -> Vec<Route> {
@@ -42,6 +43,12 @@ fn table() -> Vec<Route> {
         guarded(Permission::ReadAlarms, routes!(alarms::transitions)),
         guarded(Permission::OperateAlarms, routes!(commands::give)),
         guarded(Permission::ReadAlarms, routes!(commands::status)),
+        guarded(Permission::ReadConfiguration, routes!(configuration::desired)),
+        guarded(Permission::Configure, routes!(configuration::save)).taking(configuration::BODY_BYTES_MAX),
+        guarded(Permission::Configure, routes!(configuration::roll_back)),
+        guarded(Permission::ReadConfiguration, routes!(configuration::versions)),
+        guarded(Permission::ReadConfiguration, routes!(configuration::version)),
+        guarded(Permission::ReadConfiguration, routes!(configuration::diff)),
         guarded(Permission::ReadLedger, routes!(ledger::ledger)),
         guarded(Permission::ReadFleet, routes!(live::live)),
         public(routes!(operations::openapi)),

@@ -25,7 +25,10 @@ fn operations() -> Vec<(Method, String, String)> {
     });
     let concrete = |path: &str| {
         let path = path.replace("{tenant}", "acme").replace("{gateway}", "gw-1");
-        path.replace("{machine}", "press-1").replace("{alarm}", "hot").replace("{command}", "c-1")
+        path.replace("{machine}", "press-1")
+            .replace("{alarm}", "hot")
+            .replace("{command}", "c-1")
+            .replace("{version}", "1")
     };
     operations
         .map(|(method, path)| {
@@ -104,8 +107,11 @@ async fn a_manager_sees_the_own_tenant_and_an_operator_all() {
         let session = api.json(&cookie, "/api/v1/session").await;
         assert_eq!(session["username"], user);
         assert_eq!(session["display_name"], user.to_uppercase());
-        let permissions: &[&str] =
-            if user == "olga" { &["operate_alarms", "administer"] } else { &["operate_alarms"] };
+        let permissions: &[&str] = if user == "olga" {
+            &["operate_alarms", "configure", "administer"]
+        } else {
+            &["operate_alarms", "configure"]
+        };
         assert_eq!(session["permissions"], serde_json::json!(permissions), "{user}");
         assert_eq!(names(session), expected, "{user}");
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod commands;
+mod configuration;
 mod openapi;
 mod reading;
 mod support;

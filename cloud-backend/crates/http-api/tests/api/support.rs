@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fleet::Presence;
 use http_api::{
-    ApiState, CommandLine, Commands, Exposition, HttpServer, LiveFeed, MetricKind, Operations, PortFuture,
-    SendError, hash_password,
+    ApiState, CommandLine, Commands, Configurations, Exposition, HttpServer, LiveFeed, MetricKind,
+    Operations, PortFuture, SendError, hash_password,
 };
 use ingestion::{Applied, Arrival, IngestStore, WriteSet};
 use plant_model::{
@@ -17,14 +17,14 @@ use plant_model::{
     Timestamp, TransitionCause, Value,
 };
 use protocol::{
-    Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, Command, Epoch, Hello, Live, MachineLink,
-    Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
+    Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, Command, ConfigurationFiles, Epoch, Hello,
+    Live, MachineLink, Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
 };
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value as Json;
 use service_kit::Clock;
 use store_sqlite::SqliteStore;
-use tenancy::{PasswordHash, Role, TenancyStore, Tenant, User, UserName};
+use tenancy::{ConfigurationProblem, MachineCheck, PasswordHash, Role, TenancyStore, Tenant, User, UserName};
 use tokio_util::sync::CancellationToken;
 
 /// 2026-01-01T00:00:00Z.
@@ -63,6 +63,22 @@ impl CommandLine for Line {
     }
 }
 
+/// The agent's own parser, as the backend uses it.
+struct AgentCheck;
+
+impl MachineCheck for AgentCheck {
+    fn problems(&self, files: &ConfigurationFiles) -> Vec<ConfigurationProblem> {
+        let checked = edge_config::check_machines(files.iter());
+        let problems = checked.map_or_else(|errors| errors.0, |_| Vec::new());
+        let told = |p: edge_config::Problem| ConfigurationProblem {
+            file: p.file.display().to_string(),
+            line: p.line.map(|line| line as u64),
+            message: p.to_string(),
+        };
+        problems.into_iter().map(told).collect()
+    }
+}
+
 struct Switch(Arc<AtomicBool>);
 
 impl Operations for Switch {
@@ -87,9 +103,10 @@ impl Api {
         let clock = Clock::start();
         let line = Arc::new(Line::default());
         let commands = Commands::new(line.clone());
+        let configurations = Configurations { store: store.clone(), check: Arc::new(AgentCheck) };
         let (live, way) = (feed.clone(), commands.clone());
-        let state =
-            ApiState::new(store.clone(), store.clone(), live, way, operations, clock).expect("random bytes");
+        let state = ApiState::new(store.clone(), store.clone(), live, way, configurations, operations, clock)
+            .expect("random bytes");
         let server = HttpServer::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
         let address = server.local_addr();
         let shutdown = CancellationToken::new();
