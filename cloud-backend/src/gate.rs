@@ -62,7 +62,7 @@ impl Gate for ForeignGate {
 }
 
 /// How long the broker may take to read the list after it was told to.
-const RELOAD: Duration = Duration::from_secs(2);
+const RELOAD: Duration = Duration::from_secs(5);
 
 /// Pause between two knocks while it reads.
 const KNOCK_AGAIN: Duration = Duration::from_millis(50);

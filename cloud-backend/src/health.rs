@@ -44,8 +44,8 @@ pub(crate) struct Health {
     pub(crate) resends: Counter,
     /// Acknowledgements that found their gateway gone. The next hello is answered with the same.
     pub(crate) acks_unsent: Counter,
-    /// Whether something is revoked that may still be let in.
-    revocation_pending: AtomicBool,
+    /// Whether all that is revoked is known to open nothing.
+    revocations_in_force: AtomicBool,
 }
 
 impl Health {
@@ -59,14 +59,14 @@ impl Health {
         self.lock().remove(tenant);
     }
 
-    /// Whether all that is revoked opens nothing.
+    /// Whether all that is revoked is known to open nothing now.
     pub(crate) fn revocations_are_in_force(&self, are: bool) {
-        self.revocation_pending.store(!are, Ordering::Relaxed);
+        self.revocations_in_force.store(are, Ordering::Relaxed);
     }
 
     /// Whether all that is revoked opens nothing, as far as is known.
     pub(crate) fn has_revocations_in_force(&self) -> bool {
-        !self.revocation_pending.load(Ordering::Relaxed)
+        self.revocations_in_force.load(Ordering::Relaxed)
     }
 
     /// Why some tenant's data cannot be written, if so.
