@@ -9,12 +9,14 @@ use crate::step::{run, say};
 /// A package, and a command that succeeds where it is installed.
 type Package = (&'static str, &'static [&'static str]);
 
-/// For the Rust tests: the interop tests run servers written in Python, others an agent with a clock of its own, or a broker.
+/// For the Rust tests: the interop tests run servers written in Python, others an agent with a clock of its own, a broker,
+/// or PostgreSQL.
 pub(crate) const FOR_RUST: &[Package] = &[
     ("python3", &["python3", "--version"]),
     ("python3-venv", &["python3", "-c", "import ensurepip, venv"]),
     ("faketime", &["faketime", "-f", "+0", "true"]),
     ("mosquitto", &["test", "-x", "/usr/sbin/mosquitto"]),
+    ("postgresql", &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"]),
 ];
 
 /// For the browser tests.
