@@ -163,10 +163,10 @@ async fn push(args: PushArgs) -> anyhow::Result<()> {
 }
 
 async fn rollback(args: RollbackArgs) -> anyhow::Result<()> {
-    let RollbackArgs { version, which, change } = args;
+    let RollbackArgs { restores, which, change } = args;
     let subject = Subject::open(which).await?;
-    let stored = subject.version(Some(version)).await?;
-    subject.change(stored.files, change, (None, Some(version))).await
+    let stored = subject.version(Some(restores)).await?;
+    subject.change(stored.files, change, (None, Some(restores))).await
 }
 
 async fn show(args: ConfigArgs) -> anyhow::Result<()> {
@@ -234,9 +234,9 @@ async fn history(args: HistoryArgs) -> anyhow::Result<()> {
 }
 
 async fn export(args: ExportArgs) -> anyhow::Result<()> {
-    let ExportArgs { folder, which, version } = args;
+    let ExportArgs { folder, which, of } = args;
     let subject = Subject::open(which).await?;
-    let stored = subject.version(version).await?;
+    let stored = subject.version(of).await?;
     folder::write(&folder, &stored.files)?;
     let (version, count) = (stored.entry.version, stored.files.len());
     let body =

@@ -126,7 +126,8 @@ pub struct HistoryArgs {
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     /// The version whose files come back.
-    pub version: ConfigurationVersion,
+    #[arg(value_name = "VERSION")]
+    pub restores: ConfigurationVersion,
     /// Which gateway.
     #[command(flatten)]
     pub which: ConfigArgs,
@@ -144,6 +145,6 @@ pub struct ExportArgs {
     #[command(flatten)]
     pub which: ConfigArgs,
     /// The version; the desired one if not given.
-    #[arg(long)]
-    pub version: Option<ConfigurationVersion>,
+    #[arg(long, value_name = "VERSION")]
+    pub of: Option<ConfigurationVersion>,
 }

@@ -3,6 +3,7 @@
 mod commands;
 mod delivery;
 mod event_time;
+mod configuration;
 mod ledger;
 mod load;
 mod operation;
