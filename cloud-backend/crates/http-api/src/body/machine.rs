@@ -4,6 +4,7 @@ use fleet::{LinkState, MachineView};
 use plant_model::Timestamp;
 use protocol::{CatalogueTag, TagRole};
 use serde::Serialize;
+use tenancy::GatewayCertificate;
 use utoipa::ToSchema;
 
 use super::sample::usable;
@@ -30,6 +31,31 @@ pub(crate) struct Gateway {
     pub(crate) machines: u64,
     /// How it stands to its configuration from the cloud.
     pub(crate) configuration: ConfigurationStatus,
+    /// The certificate it was given last; null while it was only invited.
+    #[schema(required)]
+    pub(crate) certificate: Option<Certificate>,
+}
+
+/// The certificate by which a gateway is known.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Certificate {
+    /// Its end.
+    pub(crate) expires_at: Instant,
+    /// Whole days until then; negative after it.
+    pub(crate) days_left: i64,
+    /// Whether it was revoked: it opens nothing.
+    pub(crate) revoked: bool,
+}
+
+impl Certificate {
+    pub(crate) fn new(certificate: &GatewayCertificate, now: Timestamp) -> Self {
+        let left = certificate.expires_at.micros().saturating_sub(now.micros());
+        Self {
+            expires_at: Instant(certificate.expires_at),
+            days_left: left.div_euclid(24 * 3_600 * 1_000_000),
+            revoked: certificate.revoked_at.is_some(),
+        }
+    }
 }
 
 /// Whether the gateway reaches a machine.

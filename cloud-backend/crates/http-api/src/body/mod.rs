@@ -20,7 +20,7 @@ pub(crate) use configuration::{
 };
 pub(crate) use event::{GatewayEvent, ResyncEvent, ValuesEvent};
 pub(crate) use ledger::Ledger;
-pub(crate) use machine::{Gateway, Link, Machine, MachineDetail};
+pub(crate) use machine::{Certificate, Gateway, Link, Machine, MachineDetail};
 pub(crate) use sample::Samples;
 pub(crate) use session::{Credentials, Permission, Role, Session, Tenant, TenantName};
 pub(crate) use value::{DataType, TagValue};

@@ -12,7 +12,7 @@ use tenancy::ConfigurationStanding;
 use utoipa::IntoParams;
 
 use crate::access::{Principal, Scope};
-use crate::body::{Gateway, List, Machine, MachineDetail, Tenant};
+use crate::body::{Certificate, Gateway, List, Machine, MachineDetail, Tenant};
 use crate::instant::Instant;
 use crate::problem::Problem;
 use crate::state::App;
@@ -80,11 +80,18 @@ pub(crate) async fn gateways(
     let stored = app.outside.fleet.gateways(&tenant).await?;
     let standings = app.outside.configurations.store.configuration_standings(&tenant).await?;
     let mut standings: HashMap<_, _> = standings.into_iter().collect();
+    let mut certificates = HashMap::new();
+    for info in &stored {
+        let newest = app.outside.tenancy.certificates(&tenant, &info.id).await?.into_iter().next();
+        certificates.insert(info.id.clone(), newest);
+    }
+    let now = app.outside.clock.wall();
     let items = app.outside.live.read(&tenant, |view| {
         let gateway = |info: fleet::GatewayInfo| {
             let nothing = ConfigurationStanding { desired: None, received: None };
             let standing = standings.remove(&info.id).unwrap_or(nothing);
             let (presence, heard_at) = view.presence(&info.id);
+            let certificate = certificates.remove(&info.id).flatten();
             Gateway {
                 id: info.id.to_string(),
                 online: presence == Presence::Online,
@@ -93,6 +100,7 @@ pub(crate) async fn gateways(
                 epoch: info.epoch.map(|epoch| epoch.to_string()),
                 machines: info.machines as u64,
                 configuration: standing.into(),
+                certificate: certificate.map(|newest| Certificate::new(&newest, now)),
             }
         };
         stored.into_iter().map(gateway).collect()

@@ -29,7 +29,7 @@ function Status({ gateway }: { gateway: Gateway }) {
 function CertificateLeft({ certificate }: { certificate: Certificate | null }) {
   if (certificate === null) return <>{NONE}</>;
   const words = certificateWords(certificate);
-  return <span title={certificate.expires_at}>{needsAttention(certificate) ? <strong className="warn">{words}</strong> : words}</span>;
+  return needsAttention(certificate) ? <strong>{words}</strong> : <>{words}</>;
 }
 
 export function GatewayTable({ tenant }: { tenant: string }) {
