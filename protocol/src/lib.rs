@@ -9,6 +9,7 @@ mod batch;
 mod catalogue;
 mod columns;
 mod command;
+mod configuration;
 mod container;
 mod control;
 mod definition;
@@ -27,6 +28,11 @@ pub use batch::{Batch, BatchBody, BatchHeader, Detail, HEADER_BYTES};
 pub use catalogue::{Catalogue, CatalogueMachine, CatalogueTag, GATEWAY_ID, TagRole};
 pub use columns::{SeriesId, SeriesSamples};
 pub use command::{Command, CommandOutcome, CommandResult};
+pub use configuration::{
+    CONFIGURATION_PATH, CONFIGURATION_SIGNER_URI, Configuration, ConfigurationError, ConfigurationFiles,
+    ConfigurationReport, ConfigurationState, ConfigurationVersion, DriftChange, DriftedFile, FileName,
+    FilesDigest, REPORT_PATH, SignedConfiguration,
+};
 pub use control::{CumulativeAck, Hello, StreamRange};
 pub use diagnostic::{ClockChange, ClockRecord, DiagnosticRecord, Dropped, Gap, LossReason};
 pub use enrolment::{

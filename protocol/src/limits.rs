@@ -26,3 +26,29 @@ pub const ACTOR_BYTES_MAX: usize = 128;
 
 /// Longest text for people (names, units, messages, reasons), in bytes.
 pub const TEXT_BYTES_MAX: usize = 1_024;
+
+/// Most machine files in a configuration: one for each machine of a catalogue.
+pub const CONFIGURATION_FILES_MAX: usize = CATALOGUE_MACHINES_MAX;
+
+/// All texts of a configuration together, in bytes.
+pub const CONFIGURATION_BYTES_MAX: usize = 1 << 20;
+
+/// Longest name of a machine file, in bytes, without its ending.
+pub const CONFIGURATION_NAME_BYTES_MAX: usize = 64;
+
+/// Largest signed configuration as JSON, in bytes: JSON writes a character of a text with two at most, and
+/// names and certificates take less than half a MiB.
+pub const SIGNED_CONFIGURATION_BYTES_MAX: usize = 2 * CONFIGURATION_BYTES_MAX + (1 << 19);
+
+/// Longest chain of certificates behind a signature, PEM, in bytes; two take 2 KiB.
+pub const SIGNER_CHAIN_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest detail of a configuration report, in bytes.
+pub const REPORT_DETAIL_BYTES_MAX: usize = 4 * 1024;
+
+/// Longest name of a file, or of a version of the agent, in a configuration report, in bytes: what a file
+/// system takes.
+pub const REPORT_NAME_BYTES_MAX: usize = 255;
+
+/// Largest configuration report as JSON, in bytes: JSON may write a byte of a name as six.
+pub const REPORT_BYTES_MAX: usize = 2 << 20;
