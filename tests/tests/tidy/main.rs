@@ -7,7 +7,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// For each crate, the crates of this project it may depend on. An edge that is not here does not exist.
-const EDGES: [(&str, &[&str]); 27] = [
+const EDGES: [(&str, &[&str]); 28] = [
     // L0
     ("plant-model", &[]),
     // L1
@@ -19,6 +19,7 @@ const EDGES: [(&str, &[&str]); 27] = [
     ("alarm-output", &["plant-model"]),
     ("acquisition", &["plant-model"]),
     ("delivery", &["plant-model", "protocol"]),
+    ("remote-configuration", &["plant-model", "protocol"]),
     ("ingestion", &["plant-model", "protocol"]),
     ("tenancy", &["plant-model"]),
     ("fleet", &["plant-model", "protocol"]),
@@ -52,6 +53,7 @@ const EDGES: [(&str, &[&str]); 27] = [
             "driver-modbus",
             "driver-opcua",
             "gateway-identity",
+            "remote-configuration",
             "uplink-mqtt",
         ],
     ),
@@ -78,13 +80,14 @@ const EDGES: [(&str, &[&str]); 27] = [
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "plant-model",
     "protocol",
     "alarm-engine",
     "alarm-output",
     "acquisition",
     "delivery",
+    "remote-configuration",
     "ingestion",
     "tenancy",
     "fleet",
