@@ -197,6 +197,7 @@ mod tests {
             outcome: CommandOutcome::Done,
             repeated: false,
             decided_at: Timestamp::default(),
+            output: String::new(),
         }
     }
 

@@ -55,6 +55,7 @@ fn done(id: &str) -> CommandResult {
         outcome: CommandOutcome::Done,
         repeated: false,
         decided_at: Timestamp::from_micros(5),
+        output: String::new(),
     }
 }
 

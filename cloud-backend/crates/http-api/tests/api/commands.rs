@@ -45,6 +45,7 @@ impl Api {
             outcome,
             repeated: false,
             decided_at: Timestamp::from_micros(START + 5_000),
+            output: String::new(),
         };
         assert!(self.commands.answered(&acme(), &gw_1(), result));
         command
