@@ -4,14 +4,14 @@ use bytes::Bytes;
 use http_api::{CommandLine, SendError};
 use mqtt_endpoint::{Endpoint, GatewayIdentity, PublishError};
 use plant_model::{GatewayId, TenantId};
-use protocol::{Channel, Command};
+use protocol::{Channel, Instruction};
 use tracing::error;
 
 /// Sends through the endpoint.
 pub(crate) struct EndpointLine(pub(crate) Endpoint);
 
 impl CommandLine for EndpointLine {
-    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Command) -> Result<(), SendError> {
+    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Instruction) -> Result<(), SendError> {
         let identity = GatewayIdentity { tenant: tenant.clone(), gateway: gateway.clone() };
         let payload = Bytes::from(command.encode());
         self.0.publish(&identity, Channel::Command, payload).map_err(|refused| match refused {

@@ -13,6 +13,11 @@ pub enum Permission {
     ReadAlarms,
     /// Acknowledge, shelve, reset alarms, and what else a person does to them.
     OperateAlarms,
+    /// Ask gateways for what changes nothing in the plant: diagnostics, batches again, a look for a configuration, a
+    /// new connection to a machine.
+    OperateGateways,
+    /// Write to machines by command, restart and update gateways.
+    ControlGateways,
     /// See what arrived and what is missing.
     ReadLedger,
     /// Create tenants, users and gateways.
@@ -21,11 +26,13 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::ListTenants,
         Self::ReadFleet,
         Self::ReadAlarms,
         Self::OperateAlarms,
+        Self::OperateGateways,
+        Self::ControlGateways,
         Self::ReadLedger,
         Self::Administer,
     ];
@@ -73,10 +80,11 @@ impl Role {
                 | Permission::ReadFleet
                 | Permission::ReadAlarms
                 | Permission::OperateAlarms
+                | Permission::OperateGateways
                 | Permission::ReadLedger,
             )
-            | (Self::PlatformOperator, Permission::Administer) => true,
-            (Self::Manager { .. }, Permission::Administer) => false,
+            | (Self::PlatformOperator, Permission::ControlGateways | Permission::Administer) => true,
+            (Self::Manager { .. }, Permission::ControlGateways | Permission::Administer) => false,
         }
     }
 
@@ -113,11 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn only_a_platform_operator_administers() {
+    fn only_a_platform_operator_administers_and_controls_gateways() {
         let manager = Role::Manager { tenant: tenant("acme") };
         for permission in Permission::ALL {
             assert!(Role::PlatformOperator.allows(permission), "{permission:?}");
-            assert_eq!(manager.allows(permission), permission != Permission::Administer, "{permission:?}");
+            let is_higher = matches!(permission, Permission::Administer | Permission::ControlGateways);
+            assert_eq!(manager.allows(permission), !is_higher, "{permission:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 mod alarm;
 mod command;
 mod event;
+mod gateway_command;
 mod ledger;
 mod machine;
 mod sample;
@@ -13,6 +14,7 @@ mod value;
 pub(crate) use alarm::{Alarm, AlarmDefinition, Priority, Transition};
 pub(crate) use command::{AlarmCommandRequest, CommandStatus};
 pub(crate) use event::{GatewayEvent, ResyncEvent, ValuesEvent};
+pub(crate) use gateway_command::{GatewayCommandRequest, GatewayCommandStatus};
 pub(crate) use ledger::Ledger;
 pub(crate) use machine::{Gateway, Link, Machine, MachineDetail};
 pub(crate) use sample::Samples;

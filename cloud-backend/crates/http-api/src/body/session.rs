@@ -29,6 +29,10 @@ pub(crate) enum Role {
 pub(crate) enum Permission {
     /// Acknowledge, shelve and reset alarms, and take them out of service.
     OperateAlarms,
+    /// Ask gateways for what changes nothing in the plant.
+    OperateGateways,
+    /// Write to machines, restart and update gateways.
+    ControlGateways,
     /// Create tenants, users and gateways.
     Administer,
 }
@@ -38,6 +42,8 @@ impl Permission {
     pub(crate) fn of(role: &tenancy::Role) -> Vec<Self> {
         let all = [
             (Self::OperateAlarms, tenancy::Permission::OperateAlarms),
+            (Self::OperateGateways, tenancy::Permission::OperateGateways),
+            (Self::ControlGateways, tenancy::Permission::ControlGateways),
             (Self::Administer, tenancy::Permission::Administer),
         ];
         all.into_iter().filter(|(_, needed)| role.allows(*needed)).map(|(shown, _)| shown).collect()

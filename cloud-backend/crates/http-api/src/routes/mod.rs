@@ -3,6 +3,7 @@
 mod alarms;
 mod commands;
 mod fleet;
+mod gateway_commands;
 mod ledger;
 mod live;
 mod operations;
@@ -42,6 +43,8 @@ fn table() -> Vec<Route> {
         guarded(Permission::ReadAlarms, routes!(alarms::transitions)),
         guarded(Permission::OperateAlarms, routes!(commands::give)),
         guarded(Permission::ReadAlarms, routes!(commands::status)),
+        guarded(Permission::OperateGateways, routes!(gateway_commands::give)),
+        guarded(Permission::OperateGateways, routes!(gateway_commands::status)),
         guarded(Permission::ReadLedger, routes!(ledger::ledger)),
         guarded(Permission::ReadFleet, routes!(live::live)),
         public(routes!(operations::openapi)),

@@ -2,6 +2,7 @@
 
 mod access;
 mod commands;
+mod gateway_commands;
 mod openapi;
 mod reading;
 mod support;
