@@ -42,7 +42,7 @@ pub async fn renew(
     files.times()
 }
 
-fn connect(cloud: &str, files: &IdentityFiles) -> Result<Backend, IdentityError> {
+pub(crate) fn connect(cloud: &str, files: &IdentityFiles) -> Result<Backend, IdentityError> {
     let unreadable =
         |path: &std::path::Path, expected| IdentityError::Unreadable { path: path.into(), expected };
     let mut roots = RootCertStore::empty();

@@ -63,7 +63,7 @@ pub struct Attempt {
     starts: u32,
 }
 
-/// A version that did not do well.
+/// A version that did not do well, or was not applied, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failed {
     pub number: ConfigurationVersion,
@@ -82,6 +82,8 @@ pub struct Record {
     pub(crate) waiting: Option<Version>,
     /// The newest version that did not do well.
     pub(crate) failed: Option<Failed>,
+    /// The version that came last and cannot be applied.
+    pub(crate) refused: Option<Failed>,
     pub(crate) work: Work,
 }
 
@@ -93,6 +95,7 @@ impl Default for Record {
             is_adopted: false,
             waiting: None,
             failed: None,
+            refused: None,
             work: Work::None,
         }
     }
@@ -150,10 +153,15 @@ impl Record {
             Some(known) if version.number < known => Staged::Older { known },
             Some(known) if version.number == known => Staged::Known,
             Some(_) | None => {
-                self.waiting = Some(version);
+                (self.waiting, self.refused) = (Some(version), None);
                 Staged::New
             }
         }
+    }
+
+    /// A version cannot be applied, as `why` says; the one that waits goes on waiting. `None`: nothing speaks against it.
+    pub fn refuse(&mut self, why: Option<(ConfigurationVersion, String)>) {
+        self.refused = why.map(|(number, detail)| Failed { number, detail });
     }
 
     /// The version that waits to be applied.
@@ -205,6 +213,7 @@ impl Record {
     /// trial.
     pub fn begin(&mut self, actual: &Files, baseline: Baseline) {
         let Some(to) = self.waiting.take() else { return };
+        self.refused = None;
         if to.files == *actual {
             self.settle(to);
         } else {
@@ -235,7 +244,7 @@ impl Record {
             return false;
         };
         self.applied = Some(Version { number, files: actual.clone(), accept_drift: None });
-        (self.is_adopted, self.waiting, self.failed) = (true, None, None);
+        (self.is_adopted, self.waiting, self.failed, self.refused) = (true, None, None, None);
         true
     }
 

@@ -21,17 +21,17 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// With these files in the folder; `refusal`: why the version that waits, or came, cannot be applied.
+    /// With these files in the folder.
     #[must_use]
-    pub fn of(record: &Record, actual: &Files, refusal: Option<(ConfigurationVersion, String)>) -> Self {
+    pub fn of(record: &Record, actual: &Files) -> Self {
         let applied = record.applied.as_ref().map(|version| version.number);
         // Before anything came from the backend, no file is an edited one.
         let drift = if record.newest().is_some() { record.drift(actual) } else { Vec::new() };
         let waiting = record.waiting.as_ref().map(|version| version.number);
         let (state, version, detail) = if let Work::Applying(attempt) | Work::Trial(attempt) = &record.work {
             (ConfigurationState::Trial, Some(attempt.to.number), String::new())
-        } else if let Some((version, why)) = refusal {
-            (ConfigurationState::Refused, Some(version), why)
+        } else if let Some(refused) = &record.refused {
+            (ConfigurationState::Refused, Some(refused.number), refused.detail.clone())
         } else if waiting.is_some() && !drift.is_empty() {
             (ConfigurationState::Drifted, waiting, edited(&drift))
         } else if let Some(failed) = &record.failed {

@@ -49,7 +49,7 @@ fn apply(folder: &mut Files, change: Change) {
 }
 
 fn state(record: &Record, folder: &Files) -> (ConfigurationState, Option<u32>) {
-    let standing = Standing::of(record, folder, None);
+    let standing = Standing::of(record, folder);
     (standing.state, standing.version.map(ConfigurationVersion::get))
 }
 
@@ -88,7 +88,7 @@ fn a_version_that_did_not_do_well_is_taken_back_and_not_tried_again_until_a_newe
     record.undo("press was good before".to_owned());
     write(&mut record, &mut folder);
     assert_eq!(folder, one);
-    let standing = Standing::of(&record, &folder, None);
+    let standing = Standing::of(&record, &folder);
     assert_eq!((standing.state, standing.applied), (ConfigurationState::RolledBack, Some(number(1))));
     assert_eq!(standing.detail, "press was good before");
     assert_eq!(record.stage(version(2, &two)), Staged::Known);
@@ -98,6 +98,24 @@ fn a_version_that_did_not_do_well_is_taken_back_and_not_tried_again_until_a_newe
     on_trial(&mut record, &mut folder);
     record.keep();
     assert_eq!((&folder, state(&record, &folder)), (&two, (ConfigurationState::Current, Some(3))));
+}
+
+#[test]
+fn f2_a_version_that_cannot_be_applied_waits_and_the_one_before_runs_on() {
+    let (one, two) = (files(&[("a.toml", "1")]), files(&[("a.toml", "2")]));
+    let (mut record, mut folder) = (configured(&one), one.clone());
+    record.stage(version(2, &two));
+    record.refuse(Some((number(2), "a.toml:3: what is that?".to_owned())));
+    let standing = Standing::of(&record, &folder);
+    assert_eq!((standing.state, standing.applied), (ConfigurationState::Refused, Some(number(1))));
+    assert_eq!(standing.detail, "a.toml:3: what is that?");
+    assert_eq!(record.newest(), Some(number(2)), "it is not fetched again");
+    on_trial(&mut record, &mut folder);
+    assert_eq!(
+        state(&record, &folder),
+        (ConfigurationState::Trial, Some(2)),
+        "what was missing is there now"
+    );
 }
 
 #[test]
