@@ -82,7 +82,8 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let http = HttpServer::bind(args.http).await?;
     let tls = ServerTls::new(authority.enrolment_tls(&server)?);
     let gateways = GatewayServer::bind(args.gateways, tls).await?;
-    let certifier = Arc::new(Authority { authority, lifetime: args.certificate_lifetime, signer: data.signer() });
+    let certifier =
+        Arc::new(Authority { authority, lifetime: args.certificate_lifetime, signer: data.signer() });
     let mqtt = Reach { host: None, port: endpoint.local_addr().port() };
     Ok(Parts { store, http, listener, endpoint, events, feed, gateways, certifier, mqtt })
 }

@@ -20,6 +20,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("alarm-output", &["plant-model"]),
     ("acquisition", &["plant-model"]),
     ("delivery", &["plant-model", "protocol"]),
+    ("remote-configuration", &["plant-model", "protocol"]),
     ("ingestion", &["plant-model", "protocol"]),
     ("tenancy", &["plant-model", "protocol"]),
     ("fleet", &["plant-model", "protocol"]),
@@ -56,6 +57,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "driver-modbus",
             "driver-opcua",
             "gateway-identity",
+            "remote-configuration",
             "uplink-mqtt",
         ],
     ),
@@ -76,7 +78,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "gateway-api",
             "pki",
         ],
-            "edge-config",
+        "edge-config",
     ),
     ("simulators", &[]),
     // L5
@@ -85,13 +87,14 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "plant-model",
     "protocol",
     "alarm-engine",
     "alarm-output",
     "acquisition",
     "delivery",
+    "remote-configuration",
     "ingestion",
     "tenancy",
     "fleet",
