@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use plant_model::TenantId;
 use rand::TryRngCore as _;
 use serde_json::json;
-use tenancy::{PasswordHash, Role, TenancyStore as _, Tenant, User, UserName};
+use tenancy::{PasswordHash, Role, Tenant, User, UserName};
 
 use crate::cli::{DataArgs, UserAddArgs};
 use crate::data::DataDir;
@@ -21,7 +21,7 @@ pub(crate) async fn add_tenant(
     if name.trim().is_empty() {
         bail!("the name of tenant {id} is empty; give --name a name for people");
     }
-    let store = DataDir::open(&data.dir)?.store().await?;
+    let store = DataDir::open(data)?.store().await?;
     store.add_tenant(Tenant { id: id.clone(), name: name.clone() }).await?;
     answer(json, &json!({ "tenant": id.as_str(), "name": name }), &format!("tenant {id} added"))
 }
@@ -36,7 +36,7 @@ pub(crate) async fn add_user(args: UserAddArgs) -> anyhow::Result<()> {
         None => read_password()?,
     };
     let hash = tokio::task::spawn_blocking(move || http_api::hash_password(&password)).await??;
-    let store = DataDir::open(&args.data.dir)?.store().await?;
+    let store = DataDir::open(&args.data)?.store().await?;
     let user = User {
         display_name: args.display_name.unwrap_or_else(|| name.to_string()),
         name: name.clone(),

@@ -1,6 +1,5 @@
 //! `serve`: builds the parts, runs them, and ends them in order.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,28 +7,29 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fleet::{AlarmFilter, FleetStore};
-use gateway_api::{Certifier, GatewayApi, GatewayServer, Reach};
-use http_api::{ApiState, Commands, HttpServer, LiveFeed};
-use ingestion::{Broker, IngestStore};
-use mqtt_endpoint::{Endpoint, EndpointConfig, EndpointEvent, Limits, Listener};
+use gateway_api::{Certifier, GatewayApi, GatewayServer};
+use http_api::{ApiState, Commands, Configurations, HttpServer, LiveFeed};
+use ingestion::IngestStore;
 use sd_notify::NotifyState;
 use service_kit::{Clock, stop_signal};
-use store_sqlite::SqliteStore;
 use tenancy::{ConfigurationStore, TenancyStore};
-use tls_kit::ServerTls;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::authority::{Keeper, ServerNames};
 use crate::certifier::Authority;
 use crate::cli::ServeArgs;
 use crate::command_line::BrokerLine;
 use crate::data::DataDir;
 use crate::health::Health;
 use crate::ingest::Ingest;
+use crate::machine_check::AgentCheck;
 use crate::operator::Operator;
-use crate::revocation::Revocation;
+use crate::place::Place;
+use crate::revocation::{InForce, Revocation};
+use crate::store::Store;
 use crate::worker::Shared;
 
 /// Time for everything to end; what is not stored by then was not acknowledged and comes again.
@@ -41,27 +41,25 @@ const ALARM_PAGE: u32 = 500;
 
 /// The parts, listening and not yet running.
 struct Parts {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     http: HttpServer,
-    listener: Listener,
-    endpoint: Endpoint,
-    events: mpsc::Receiver<EndpointEvent>,
+    place: Place,
     feed: LiveFeed,
     gateways: GatewayServer,
     certifier: Arc<dyn Certifier>,
-    mqtt: Reach,
+    keeper: Keeper,
 }
 
 /// Runs the backend until it is told to stop.
 pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    let data = DataDir::open(&args.data.dir)?;
+    let data = DataDir::open(&args.data)?;
     let _lock = data.lock_for_serving()?;
     args.state_file.as_deref().map(StateFile::clear).transpose()?;
     // Before anybody can know that it listens: a stop that comes at once is a stop in order.
     let stop = stop_signal().context("cannot listen to signals")?;
     let parts = build(&data, &args).await?;
     let state_file = args.state_file.as_deref().map(|path| StateFile::write(path, &parts)).transpose()?;
-    info!(http = %parts.http.local_addr(), mqtt = %parts.endpoint.local_addr(),
+    info!(http = %parts.http.local_addr(), mqtt = parts.place.address(),
         gateways = %parts.gateways.local_addr(), "the backend listens");
     notify(NotifyState::Ready);
     let outcome = run(parts, stop).await;
@@ -70,22 +68,21 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
-    let authority = data.authority()?;
+    let servers = ServerNames { names: server_names(args), lifetime: args.server_certificate_lifetime };
+    let keeper = Keeper::open(data, servers)?;
     let store = data.store().await?;
     let feed = LiveFeed::new();
     restore(&feed, &store).await.context("cannot read the latest state from the store")?;
-    let names = server_names(args);
-    let server = authority.issue_server(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let tls = ServerTls::new(authority.server_tls(&server)?);
-    let config = EndpointConfig { listen: args.mqtt, tls, limits: Limits::default() };
-    let (listener, endpoint, events) = mqtt_endpoint::bind(config).await?;
+    let place = match &args.broker.broker {
+        Some(address) => Place::dial(data, &keeper.authority.current(), address, &args.broker)?,
+        None => Place::listen(args.mqtt, keeper.mqtt.clone()).await?,
+    };
     let http = HttpServer::bind(args.http).await?;
-    let tls = ServerTls::new(authority.enrolment_tls(&server)?);
-    let gateways = GatewayServer::bind(args.gateways, tls).await?;
+    let gateways = GatewayServer::bind(args.gateways, keeper.gateways.clone()).await?;
+    let authority = keeper.authority.clone();
     let certifier =
         Arc::new(Authority { authority, lifetime: args.certificate_lifetime, signer: data.signer() });
-    let mqtt = Reach { host: None, port: endpoint.local_addr().port() };
-    Ok(Parts { store, http, listener, endpoint, events, feed, gateways, certifier, mqtt })
+    Ok(Parts { store, http, place, feed, gateways, certifier, keeper })
 }
 
 /// The names in the certificate that gateways see.
@@ -102,7 +99,7 @@ fn server_names(args: &ServeArgs) -> Vec<String> {
 }
 
 /// Fills the live view with what the store knows.
-async fn restore(feed: &LiveFeed, store: &Arc<SqliteStore>) -> anyhow::Result<()> {
+async fn restore(feed: &LiveFeed, store: &Arc<dyn Store>) -> anyhow::Result<()> {
     let (tenancy, fleet): (&dyn TenancyStore, &dyn FleetStore) = (&**store, &**store);
     for tenant in tenancy.tenants().await? {
         let latest = fleet.latest_samples(&tenant.id).await?;
@@ -122,46 +119,45 @@ async fn restore(feed: &LiveFeed, store: &Arc<SqliteStore>) -> anyhow::Result<()
 }
 
 async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-    let Parts { store, http, listener, endpoint, events, feed, gateways, certifier, mqtt } = parts;
+    let Parts { store, http, place, feed, gateways, certifier, keeper } = parts;
     let clock = Clock::start();
     let (stopping, health) = (CancellationToken::new(), Arc::new(Health::default()));
-    let ingest_store: Arc<dyn IngestStore> = Arc::<SqliteStore>::clone(&store);
-    let tenancy: Arc<dyn TenancyStore> = Arc::<SqliteStore>::clone(&store);
+    let ingest_store: Arc<dyn IngestStore> = Arc::<dyn Store>::clone(&store);
+    let tenancy: Arc<dyn TenancyStore> = Arc::<dyn Store>::clone(&store);
     let poke = Arc::new(Notify::new());
     let revocation = Revocation {
         store: Arc::clone(&tenancy),
-        endpoint: endpoint.clone(),
+        gate: place.gate(),
+        health: Arc::clone(&health),
         poke: Arc::clone(&poke),
         clock,
     };
     // Before anybody connects: a revoked gateway gets in at no moment.
-    let mut revoked = HashSet::new();
+    let mut revoked = InForce::default();
     revocation.reconcile(&mut revoked).await.context("cannot read what is revoked from the store")?;
-    let configurations: Arc<dyn ConfigurationStore> = Arc::<SqliteStore>::clone(&store);
+    let configurations: Arc<dyn ConfigurationStore> = Arc::<dyn Store>::clone(&store);
     let gateway_api = GatewayApi {
         store: Arc::clone(&tenancy),
         configurations: Arc::clone(&configurations),
         certifier,
-        mqtt,
+        mqtt: place.reach(),
         revoked: Arc::new(move || poke.notify_one()),
         clock,
     };
-    let operator = Operator {
-        store: Arc::clone(&ingest_store),
-        endpoint: endpoint.clone(),
-        health: Arc::clone(&health),
-    };
-    let broker: Arc<dyn Broker> = Arc::new(endpoint);
+    let operator =
+        Operator { store: Arc::clone(&ingest_store), source: place.source(), health: Arc::clone(&health) };
+    let broker = place.broker();
     let commands = Commands::new(Arc::new(BrokerLine(Arc::clone(&broker))));
     let (live, line) = (feed.clone(), commands.clone());
-    let api = ApiState::new(store, Arc::clone(&tenancy), live, line, Arc::new(operator), clock)?;
+    let changes = Configurations { store: configurations, check: Arc::new(AgentCheck) };
+    let api = ApiState::new(store, Arc::clone(&tenancy), live, line, changes, Arc::new(operator), clock)?;
     let shared = Shared { store: ingest_store, broker, feed, commands, health, stopping: stopping.clone() };
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(named("mqtt listener", listener.run(stopping.clone())));
-    tasks.spawn(named("ingest", Ingest::new(shared, clock).run(events)));
+    place.spawn(&mut tasks, Ingest::new(shared, clock), &stopping);
     tasks.spawn(named("http", http.run(api, stopping.clone())));
     tasks.spawn(named("http for gateways", gateways.run(gateway_api, stopping.clone())));
+    tasks.spawn(named("certificate authority", keeper.run(stopping.clone())));
     tasks.spawn(named("revocation", revocation.run(revoked, stopping.clone())));
     tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
 
@@ -182,7 +178,7 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     outcome
 }
 
-async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+pub(crate) async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
     task.await;
     name
 }
@@ -235,7 +231,7 @@ impl StateFile {
         let address = |address: SocketAddr| address.to_string();
         let state = serde_json::json!({
             "http": address(parts.http.local_addr()),
-            "mqtt": address(parts.endpoint.local_addr()),
+            "mqtt": parts.place.address(),
             "gateways": address(parts.gateways.local_addr()),
             "pid": std::process::id(),
         });

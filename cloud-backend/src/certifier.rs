@@ -4,22 +4,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gateway_api::{Certifier, CertifyError, Presented, Signed};
 use mqtt_endpoint::Credential;
-use pki::CertificateAuthority;
+use pki::ConfigurationSigner;
 use plant_model::{GatewayId, TenantId, Timestamp};
+use protocol::{Configuration, EnrolmentCode, SignedConfiguration};
+
+use crate::authority::Shared;
 
 /// Signs for gateways, each certificate for the same time.
 pub(crate) struct Authority {
-    pub(crate) authority: CertificateAuthority,
+    pub(crate) authority: Shared,
     pub(crate) lifetime: Duration,
+    pub(crate) signer: ConfigurationSigner,
 }
 
 impl Certifier for Authority {
-    fn root_der(&self) -> &[u8] {
-        self.authority.root_der()
-    }
-
-    fn roots_pem(&self) -> &str {
-        self.authority.root_pem()
+    fn is_pinned_by(&self, code: &EnrolmentCode) -> bool {
+        self.authority.current().roots_der().any(|root| code.pins(root))
     }
 
     fn read(&self, certificate_der: &[u8]) -> Result<Presented, String> {
@@ -38,13 +38,25 @@ impl Certifier for Authority {
         gateway: &GatewayId,
         request_pem: &str,
     ) -> Result<Signed, CertifyError> {
-        let signed = self.authority.sign_request(tenant, gateway, request_pem, self.lifetime);
+        let authority = self.authority.current();
+        let signed = authority.sign_request(tenant, gateway, request_pem, self.lifetime);
         let signed = signed.map_err(|error| match error.is_request() {
             true => CertifyError::Request(error.to_string()),
             false => CertifyError::Authority(error.to_string()),
         })?;
-        let expires_at = timestamp(signed.expires_at);
-        Ok(Signed { chain_pem: signed.chain_pem, serial: signed.serial, expires_at })
+        Ok(Signed {
+            chain_pem: signed.chain_pem,
+            serial: signed.serial,
+            expires_at: timestamp(signed.expires_at),
+            roots_pem: authority.root_pem().to_owned(),
+        })
+    }
+
+    fn sign_configuration(&self, configuration: Configuration) -> Result<SignedConfiguration, CertifyError> {
+        let text = configuration.signed_text();
+        let signed = self.signer.sign(&self.authority.current(), text.as_bytes());
+        let signed = signed.map_err(|error| CertifyError::Authority(error.to_string()))?;
+        Ok(SignedConfiguration { configuration, signer: signed.chain_pem, signature: signed.signature })
     }
 }
 

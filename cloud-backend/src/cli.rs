@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use mqtt_broker_client::Address;
 use plant_model::{AlarmId, GatewayId, MachineId, TenantId};
+
+use crate::config::ConfigCommand;
 
 /// Receives what factory-floor gateways send, stores it, and serves it to people and programs.
 #[derive(Debug, Parser)]
@@ -36,9 +39,19 @@ pub enum Command {
     /// Manage gateways. Works whether `serve` runs or not.
     #[command(subcommand)]
     Gateway(GatewayCommand),
+    /// Look at the certificate authority, and replace its issuer or its root. Works while `serve` runs, which takes
+    /// it up within a second; open connections stay.
+    #[command(subcommand)]
+    Pki(PkiCommand),
+    /// Configure gateways from here: machine files in versions. Works whether `serve` runs or not.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print what became of everything that the gateways of a tenant sent: counters, watermark, what is missing,
     /// lost or in quarantine, and why. Works whether `serve` runs or not.
     Ledger(LedgerArgs),
+    /// Prepare an external MQTT 5 broker, for `serve --broker`.
+    #[command(subcommand)]
+    Broker(BrokerCommand),
     /// Look at alarms. Works whether `serve` runs or not.
     #[command(subcommand)]
     Alarm(AlarmCommand),
@@ -52,6 +65,10 @@ pub struct DataArgs {
     /// The data directory.
     #[arg(long = "data", value_name = "DIR", env = "CLOUD_BACKEND_DATA")]
     pub dir: PathBuf,
+    /// The store: sqlite:DIR or postgres://USER@HOST/DATABASE. SQLite files in the data directory when not given. Give
+    /// every command the same; a password belongs into the variable, which other users of this host cannot read.
+    #[arg(long, value_name = "URI", env = "CLOUD_BACKEND_STORE", hide_env_values = true)]
+    pub store: Option<String>,
 }
 
 /// Arguments of `serve`.
@@ -74,13 +91,72 @@ pub struct ServeArgs {
     /// or d.
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = duration)]
     pub certificate_lifetime: Duration,
+    /// How long the certificate is good that gateways see; it is renewed by itself after two thirds.
+    #[arg(long, value_name = "TIME", default_value = "397d", value_parser = duration)]
+    pub server_certificate_lifetime: Duration,
     /// A host name or IP address under which gateways reach this host; repeat for more. `localhost`,
     /// 127.0.0.1 and the addresses listened on are always among them.
     #[arg(long, value_name = "NAME")]
     pub mqtt_name: Vec<String>,
+    /// Where gateways publish, if not here.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
     /// Write the addresses and the process id here, as JSON, once the backend listens.
     #[arg(long, value_name = "FILE")]
     pub state_file: Option<PathBuf>,
+}
+
+/// Arguments of `serve` about an external broker.
+#[derive(Debug, Args)]
+pub struct BrokerArgs {
+    /// Take what gateways publish from this MQTT 5 broker instead of listening at --mqtt. Its access rules must let a
+    /// gateway publish and subscribe below its own topics only, see `broker configure`.
+    #[arg(long, value_name = "mqtts://HOST:PORT", env = "CLOUD_BACKEND_BROKER")]
+    pub broker: Option<Address>,
+    /// The folder of that broker, a Mosquitto, as `broker configure mosquitto` has written it; revocations come to the
+    /// broker through it.
+    #[arg(long, value_name = "DIR", requires = "broker", env = "CLOUD_BACKEND_BROKER_DIR")]
+    pub broker_dir: Option<PathBuf>,
+}
+
+/// Commands on an external broker.
+#[derive(Debug, Subcommand)]
+pub enum BrokerCommand {
+    /// Write what a broker is configured with.
+    #[command(subcommand)]
+    Configure(ConfigureCommand),
+}
+
+/// Brokers that can be configured.
+#[derive(Debug, Subcommand)]
+pub enum ConfigureCommand {
+    /// Mosquitto 2: its configuration, certificates, access rules, and the list of revoked certificates. What is there
+    /// is replaced.
+    Mosquitto(MosquittoArgs),
+}
+
+/// Arguments of `broker configure mosquitto`.
+#[derive(Debug, Args)]
+pub struct MosquittoArgs {
+    /// The folder to write; made when it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Where Mosquitto is to listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8883")]
+    pub listen: SocketAddr,
+    /// A host name or IP address under which gateways and the backend reach it; repeat for more. `localhost`,
+    /// 127.0.0.1 and the address listened on are always among them.
+    #[arg(long, value_name = "NAME")]
+    pub name: Vec<String>,
+    /// The user that Mosquitto runs as when root starts it.
+    #[arg(long, value_name = "USER", default_value = "mosquitto")]
+    pub user: String,
+    /// Where everything is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Commands on tenants.
@@ -151,6 +227,31 @@ pub enum GatewayCommand {
     List(GatewayListArgs),
     /// Revoke a gateway's certificates and codes: its connections end, what it sent stays.
     Revoke(GatewayArgs),
+}
+
+/// Commands on the certificate authority.
+#[derive(Debug, Subcommand)]
+pub enum PkiCommand {
+    /// Print the roots that are trusted, what signs, and which gateways still need an older root.
+    Status(PkiArgs),
+    /// Make a new issuer below the root. What the old one signed stays good.
+    RotateIssuer(PkiArgs),
+    /// Make a new root, and an issuer below the old and the new one. Gateways get the new root with their next
+    /// certificate; the old one stays trusted until `retire-root`.
+    RotateRoot(PkiArgs),
+    /// End the trust in the older root. Refused while a gateway needs it.
+    RetireRoot(PkiArgs),
+}
+
+/// Arguments of the commands on the certificate authority.
+#[derive(Debug, Args)]
+pub struct PkiArgs {
+    /// Where everything is kept.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which gateway.

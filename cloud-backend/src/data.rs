@@ -1,7 +1,7 @@
 //! The data directory.
 //!
 //! ```text
-//! control.db, tenants/   the store's
+//! control.db, tenants/   the store's, unless it is elsewhere
 //! pki/                   the certificate authority
 //! serve.lock             held by the running `serve`
 //! pki.lock               held while the authority is opened or made
@@ -13,22 +13,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use pki::CertificateAuthority;
-use store_sqlite::SqliteStore;
+use pki::{CertificateAuthority, ConfigurationSigner};
+
+use crate::cli::DataArgs;
+use crate::store::{self, Store};
 
 /// A data directory.
 #[derive(Debug, Clone)]
 pub(crate) struct DataDir {
     path: PathBuf,
+    /// Where the store is, if not here.
+    store: Option<String>,
 }
 
 impl DataDir {
     /// Opens the directory, or makes it.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(args: &DataArgs) -> anyhow::Result<Self> {
+        let path = &args.dir;
         // Password hashes and the authority's key lie here: they are nobody else's business.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.with_context(|| format!("cannot make the data directory {}", path.display()))?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.clone(), store: args.store.clone() })
     }
 
     /// Makes sure that no other `serve` works here as long as the answer lives.
@@ -48,20 +53,31 @@ impl DataDir {
     }
 
     /// Opens the store.
-    pub(crate) async fn store(&self) -> anyhow::Result<Arc<SqliteStore>> {
-        let path = self.path.clone();
-        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&path)).await;
-        let store = opened.context("opening the store failed")?;
-        store.map(Arc::new).with_context(|| format!("cannot open the store in {}", self.path.display()))
+    pub(crate) async fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
+        store::open(self.store.as_deref(), &self.path).await
+    }
+
+    /// What signs configurations; only the running `serve` does.
+    pub(crate) fn signer(&self) -> ConfigurationSigner {
+        ConfigurationSigner::new(&self.path.join("pki"))
+    }
+
+    /// Where the certificate authority is kept.
+    pub(crate) fn pki(&self) -> PathBuf {
+        self.path.join("pki")
     }
 
     /// Opens the certificate authority, or makes it. The lock keeps two first starts from making two.
     pub(crate) fn authority(&self) -> anyhow::Result<CertificateAuthority> {
+        self.with_pki(CertificateAuthority::open_or_create).context("cannot open the certificate authority")
+    }
+
+    /// Works on the authority's files while nobody else does.
+    pub(crate) fn with_pki<T>(&self, work: impl FnOnce(&Path) -> Result<T, pki::Error>) -> anyhow::Result<T> {
         let path = self.path.join("pki.lock");
         let lock = lock_file(&path)?;
         lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-        CertificateAuthority::open_or_create(&self.path.join("pki"))
-            .context("cannot open the certificate authority")
+        Ok(work(&self.pki())?)
     }
 }
 

@@ -14,19 +14,19 @@ use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::EnrolmentCode;
 use serde_json::json;
 use service_kit::Clock;
-use store_sqlite::SqliteStore;
-use tenancy::{GatewayCertificate, Invitation, TenancyStore, TokenDigest};
+use tenancy::{GatewayCertificate, Invitation, TokenDigest};
 
 use crate::admin::{answer, print};
 use crate::certifier::timestamp;
 use crate::cli::{GatewayAddArgs, GatewayArgs, GatewayInviteArgs, GatewayListArgs};
 use crate::data::DataDir;
+use crate::store::Store;
 
 /// How long the certificate of `gateway add` is good: it may lie in a cupboard for a season first.
 const CARRIED_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// The store, after a look whether there is such a tenant.
-async fn store_of(data: &DataDir, tenant: &TenantId) -> anyhow::Result<Arc<SqliteStore>> {
+async fn store_of(data: &DataDir, tenant: &TenantId) -> anyhow::Result<Arc<dyn Store>> {
     let store = data.store().await?;
     if store.tenant(tenant).await?.is_none() {
         bail!("there is no tenant {tenant}; add it with `cloud-backend tenant add {tenant} --name NAME`");
@@ -37,7 +37,7 @@ async fn store_of(data: &DataDir, tenant: &TenantId) -> anyhow::Result<Arc<Sqlit
 /// `gateway add`
 pub(crate) async fn add(args: GatewayAddArgs) -> anyhow::Result<()> {
     let GatewayAddArgs { which: GatewayArgs { tenant, gateway, data, json }, out } = args;
-    let data = DataDir::open(&data.dir)?;
+    let data = DataDir::open(&data)?;
     let store = store_of(&data, &tenant).await?;
     if store.registered_gateways(&tenant).await?.contains(&gateway) {
         bail!(
@@ -91,7 +91,7 @@ fn write_identity(out: &Path, identity: &IssuedIdentity) -> anyhow::Result<()> {
 /// `gateway invite`
 pub(crate) async fn invite(args: GatewayInviteArgs) -> anyhow::Result<()> {
     let GatewayInviteArgs { which: GatewayArgs { tenant, gateway, data, json }, valid } = args;
-    let data = DataDir::open(&data.dir)?;
+    let data = DataDir::open(&data)?;
     let store = store_of(&data, &tenant).await?;
     let code = EnrolmentCode::new(data.authority()?.root_der(), rand::random());
     let now = Clock::start().wall();
@@ -118,7 +118,7 @@ pub(crate) async fn invite(args: GatewayInviteArgs) -> anyhow::Result<()> {
 
 /// `gateway list`
 pub(crate) async fn list(args: GatewayListArgs) -> anyhow::Result<()> {
-    let data = DataDir::open(&args.data.dir)?;
+    let data = DataDir::open(&args.data)?;
     let store = store_of(&data, &args.tenant).await?;
     let now = Clock::start().wall();
     let mut gateways = Vec::new();
@@ -164,7 +164,7 @@ fn state(newest: Option<&GatewayCertificate>, now: Timestamp) -> &'static str {
 /// `gateway revoke`
 pub(crate) async fn revoke(args: GatewayArgs) -> anyhow::Result<()> {
     let GatewayArgs { tenant, gateway, data, json } = args;
-    let store = store_of(&DataDir::open(&data.dir)?, &tenant).await?;
+    let store = store_of(&DataDir::open(&data)?, &tenant).await?;
     let count = store.revoke_gateway(tenant.clone(), gateway.clone(), Clock::start().wall()).await?;
     let body = json!({ "tenant": tenant.as_str(), "gateway": gateway.as_str(), "revoked": count });
     let text = format!(
@@ -174,6 +174,6 @@ pub(crate) async fn revoke(args: GatewayArgs) -> anyhow::Result<()> {
     answer(json, &body, &text)
 }
 
-fn instant(at: Timestamp) -> String {
+pub(crate) fn instant(at: Timestamp) -> String {
     Rfc3339::from_microsecond(at.micros()).map_or_else(|_| at.to_string(), |at| format!("{at:.0}"))
 }

@@ -1,7 +1,7 @@
 //! What the ingest workers say about themselves: trouble with the store, and counters.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use plant_model::TenantId;
@@ -44,6 +44,8 @@ pub(crate) struct Health {
     pub(crate) resends: Counter,
     /// Acknowledgements that found their gateway gone. The next hello is answered with the same.
     pub(crate) acks_unsent: Counter,
+    /// Whether all that is revoked is known to open nothing.
+    revocations_in_force: AtomicBool,
 }
 
 impl Health {
@@ -55,6 +57,16 @@ impl Health {
     /// The data of a tenant was written.
     pub(crate) fn recovered(&self, tenant: &TenantId) {
         self.lock().remove(tenant);
+    }
+
+    /// Whether all that is revoked is known to open nothing now.
+    pub(crate) fn revocations_are_in_force(&self, are: bool) {
+        self.revocations_in_force.store(are, Ordering::Relaxed);
+    }
+
+    /// Whether all that is revoked opens nothing, as far as is known.
+    pub(crate) fn has_revocations_in_force(&self) -> bool {
+        self.revocations_in_force.load(Ordering::Relaxed)
     }
 
     /// Why some tenant's data cannot be written, if so.

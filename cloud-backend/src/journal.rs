@@ -14,7 +14,7 @@ const PAGE: u32 = 500;
 
 /// Prints the newest entries that fit the filter, the oldest of them first.
 pub(crate) async fn print_journal(args: JournalArgs) -> anyhow::Result<()> {
-    let store = DataDir::open(&args.data.dir)?.store().await?;
+    let store = DataDir::open(&args.data)?.store().await?;
     let (tenancy, fleet): (&dyn TenancyStore, &dyn FleetStore) = (&*store, &*store);
     if tenancy.tenant(&args.tenant).await?.is_none() {
         bail!("there is no tenant {}", args.tenant);

@@ -1,7 +1,7 @@
 //! `ledger`: what became of everything that the gateways of a tenant sent.
 
 use anyhow::bail;
-use fleet::{FleetStore as _, LedgerRow};
+use fleet::LedgerRow;
 
 use crate::admin::print;
 use crate::cli::LedgerArgs;
@@ -10,7 +10,7 @@ use crate::journal::instant;
 
 /// Prints the ledger. It fails, after printing, if the books of a stream do not balance.
 pub(crate) async fn print_ledger(args: LedgerArgs) -> anyhow::Result<()> {
-    let store = DataDir::open(&args.data.dir)?.store().await?;
+    let store = DataDir::open(&args.data)?.store().await?;
     let mut rows = store.ledger(&args.tenant).await?;
     if let Some(gateway) = &args.gateway {
         rows.retain(|row| row.gateway == *gateway);

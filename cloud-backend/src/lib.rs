@@ -2,12 +2,14 @@
 //! spawns tasks.
 //!
 //! ```text
-//! gateway -> mqtt-endpoint -> ingest (one worker a tenant) -> store, one transaction a group
+//! gateway -> place* -> ingest (one worker a tenant) -> store, one transaction a group
 //!    ^                          |                               |
 //!    +---- CumulativeAck <------+<--------- after the commit ---+--> live feed -> http-api -> browser
 //!    +---- Command <------------------------------------------------------------ http-api <- browser
 //!    +---- certificates <-- gateway-api <-- invitations, revocations in the store
 //! ```
+//!
+//! \* mqtt-endpoint, or an external broker and mqtt-broker-client
 //!
 //! Invariants
 //! - Nothing is acknowledged before it is committed. A message without an answer comes again.
@@ -16,19 +18,27 @@
 
 mod admin;
 mod app;
+mod authority;
 mod books;
 mod certifier;
 mod cli;
 mod command_line;
+mod config;
 mod data;
+mod gate;
 mod gateways;
 mod health;
 mod inbox;
 mod ingest;
 mod journal;
 mod ledger;
+mod machine_check;
+mod mosquitto;
 mod operator;
+mod place;
 mod revocation;
+mod rotation;
+mod store;
 mod worker;
 
 use std::io::Write as _;
@@ -37,8 +47,13 @@ use anyhow::Context as _;
 use service_kit::telemetry::{self, LogFormat};
 
 pub use cli::{
-    AlarmCommand, Cli, Command, DataArgs, GatewayAddArgs, GatewayArgs, GatewayCommand, GatewayInviteArgs,
-    GatewayListArgs, JournalArgs, LedgerArgs, ServeArgs, TenantCommand, UserAddArgs, UserCommand,
+    AlarmCommand, BrokerArgs, BrokerCommand, Cli, Command, ConfigureCommand, DataArgs, GatewayAddArgs,
+    GatewayArgs, GatewayCommand, GatewayInviteArgs, GatewayListArgs, JournalArgs, LedgerArgs, MosquittoArgs,
+    PkiArgs, PkiCommand, ServeArgs, TenantCommand, UserAddArgs, UserCommand,
+};
+pub use config::{
+    ChangeArgs, ConfigArgs, ConfigCommand, DiffArgs, ExportArgs, GatewayName, HistoryArgs, PushArgs,
+    RollbackArgs,
 };
 
 /// Does what the command line says.
@@ -56,12 +71,17 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
                 admin::add_tenant(id, name, &data, json).await
             }
             Command::User(UserCommand::Add(args)) => admin::add_user(args).await,
+            Command::Pki(command) => rotation::run(command).await,
             Command::Gateway(GatewayCommand::Invite(args)) => gateways::invite(args).await,
             Command::Gateway(GatewayCommand::Add(args)) => gateways::add(args).await,
             Command::Gateway(GatewayCommand::List(args)) => gateways::list(args).await,
             Command::Gateway(GatewayCommand::Revoke(args)) => gateways::revoke(args).await,
+            Command::Config(command) => config::run(command).await,
             Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
+            Command::Broker(BrokerCommand::Configure(ConfigureCommand::Mosquitto(args))) => {
+                mosquitto::configure(args).await
+            }
             Command::Openapi => admin::print(&http_api::openapi_json()),
         }
     });

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use http_api::{Exposition, MetricKind, Operations, PortFuture};
 use ingestion::{GatewayIdentity, IngestStore};
+use mqtt_broker_client::{BrokerClient, Unusable};
 use mqtt_endpoint::{Endpoint, HandshakeFailure, Refusal};
 use protocol::StreamId;
 
 use crate::books::Page;
 use crate::health::Health;
+use crate::place::Source;
 
 /// Time for the store's writer to answer. A transaction takes some ten milliseconds; a writer that is
 /// silent for so long is stuck.
@@ -18,7 +20,7 @@ const WRITER_DEADLINE: Duration = Duration::from_secs(3);
 /// Answers for the program.
 pub(crate) struct Operator {
     pub(crate) store: Arc<dyn IngestStore>,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) source: Source,
     pub(crate) health: Arc<Health>,
 }
 
@@ -27,6 +29,11 @@ impl Operations for Operator {
         Box::pin(async {
             if let Some(trouble) = self.health.trouble() {
                 return Err(trouble);
+            }
+            if let Source::External(client) = &self.source
+                && let Some(trouble) = client.metrics().trouble()
+            {
+                return Err(format!("the broker at {} hands nothing over: {trouble}", client.address()));
             }
             match tokio::time::timeout(WRITER_DEADLINE, self.store.ping()).await {
                 Ok(Ok(())) => Ok(()),
@@ -41,8 +48,13 @@ impl Operations for Operator {
     fn expose(&self, out: &mut Exposition) {
         self.expose_ingest(out);
         self.expose_books(out);
-        self.expose_endpoint(out);
-        self.expose_refusals(out);
+        match &self.source {
+            Source::Endpoint(endpoint) => {
+                expose_endpoint(endpoint, out);
+                expose_refusals(endpoint, out);
+            }
+            Source::External(client) => expose_broker(client, out),
+        }
     }
 }
 
@@ -89,6 +101,12 @@ impl Operator {
             "1 when all tenants' data can be written.",
             ready,
         );
+        out.single(
+            "cloud_backend_revocations_in_force",
+            MetricKind::Gauge,
+            "1 when all that is revoked opens nothing.",
+            u64::from(health.has_revocations_in_force()),
+        );
     }
 
     /// For each gateway and stream since the start: received = stored + duplicate + rejected + unanswered +
@@ -129,48 +147,79 @@ impl Operator {
             }
         }
     }
+}
 
-    fn expose_endpoint(&self, out: &mut Exposition) {
-        let metrics = self.endpoint.metrics();
-        let open = metrics.connections_open();
-        out.single("cloud_backend_mqtt_connections_open", MetricKind::Gauge, "Gateways connected now.", open);
-        let counters = [
-            (
-                "cloud_backend_mqtt_connections_total",
-                "Gateways connected so far.",
-                metrics.connections_total(),
-            ),
-            ("cloud_backend_mqtt_publishes_total", "Messages received.", metrics.publishes_total()),
-            ("cloud_backend_mqtt_sent_total", "Messages sent.", metrics.messages_sent_total()),
-            (
-                "cloud_backend_mqtt_received_bytes_total",
-                "Bytes received inside TLS.",
-                metrics.received_bytes_total(),
-            ),
-            ("cloud_backend_mqtt_sent_bytes_total", "Bytes sent inside TLS.", metrics.sent_bytes_total()),
-            (
-                "cloud_backend_mqtt_protocol_errors_total",
-                "MQTT rules broken.",
-                metrics.protocol_errors_total(),
-            ),
-        ];
-        for (name, help, value) in counters {
-            out.single(name, MetricKind::Counter, help, value);
-        }
+fn expose_endpoint(endpoint: &Endpoint, out: &mut Exposition) {
+    let metrics = endpoint.metrics();
+    let open = metrics.connections_open();
+    out.single("cloud_backend_mqtt_connections_open", MetricKind::Gauge, "Gateways connected now.", open);
+    let counters = [
+        ("cloud_backend_mqtt_connections_total", "Gateways connected so far.", metrics.connections_total()),
+        ("cloud_backend_mqtt_publishes_total", "Messages received.", metrics.publishes_total()),
+        ("cloud_backend_mqtt_sent_total", "Messages sent.", metrics.messages_sent_total()),
+        (
+            "cloud_backend_mqtt_received_bytes_total",
+            "Bytes received inside TLS.",
+            metrics.received_bytes_total(),
+        ),
+        ("cloud_backend_mqtt_sent_bytes_total", "Bytes sent inside TLS.", metrics.sent_bytes_total()),
+        ("cloud_backend_mqtt_protocol_errors_total", "MQTT rules broken.", metrics.protocol_errors_total()),
+    ];
+    for (name, help, value) in counters {
+        out.single(name, MetricKind::Counter, help, value);
     }
+}
 
-    fn expose_refusals(&self, out: &mut Exposition) {
-        let metrics = self.endpoint.metrics();
-        let name = "cloud_backend_mqtt_handshake_failures_total";
-        let mut family = out.family(name, MetricKind::Counter, "Connections that failed before MQTT.");
-        for reason in HandshakeFailure::ALL {
-            family.sample(&[("reason", reason.label())], metrics.handshake_failures_total(reason));
-        }
-        let name = "cloud_backend_mqtt_refusals_total";
-        let mut family = out.family(name, MetricKind::Counter, "Requests of gateways that were refused.");
-        for reason in Refusal::ALL {
-            family.sample(&[("reason", reason.label())], metrics.refusals_total(reason));
-        }
+fn expose_refusals(endpoint: &Endpoint, out: &mut Exposition) {
+    let metrics = endpoint.metrics();
+    let name = "cloud_backend_mqtt_handshake_failures_total";
+    let mut family = out.family(name, MetricKind::Counter, "Connections that failed before MQTT.");
+    for reason in HandshakeFailure::ALL {
+        family.sample(&[("reason", reason.label())], metrics.handshake_failures_total(reason));
+    }
+    let name = "cloud_backend_mqtt_refusals_total";
+    let mut family = out.family(name, MetricKind::Counter, "Requests of gateways that were refused.");
+    for reason in Refusal::ALL {
+        family.sample(&[("reason", reason.label())], metrics.refusals_total(reason));
+    }
+}
+
+/// The gateways' names as at the endpoint where the figure is the same; what refuses them is the broker.
+fn expose_broker(client: &BrokerClient, out: &mut Exposition) {
+    let metrics = client.metrics();
+    let gauges = [
+        (
+            "cloud_backend_broker_connected",
+            "1 when the broker hands over.",
+            u64::from(metrics.is_connected()),
+        ),
+        (
+            "cloud_backend_mqtt_connections_open",
+            "Gateways heard of lately.",
+            client.gateways_present() as u64,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        out.single(name, MetricKind::Gauge, help, value);
+    }
+    let counters = [
+        ("cloud_backend_broker_connects_total", "Connections to the broker.", metrics.connects_total()),
+        ("cloud_backend_mqtt_publishes_total", "Messages received.", metrics.messages_total()),
+        ("cloud_backend_mqtt_sent_total", "Messages sent.", metrics.sent_total()),
+        (
+            "cloud_backend_broker_rejected_total",
+            "Messages that were refused; gateways are not told.",
+            metrics.rejected_total(),
+        ),
+    ];
+    for (name, help, value) in counters {
+        out.single(name, MetricKind::Counter, help, value);
+    }
+    let name = "cloud_backend_broker_unusable_total";
+    let mut family =
+        out.family(name, MetricKind::Counter, "Messages of the broker that are none of a gateway.");
+    for reason in Unusable::ALL {
+        family.sample(&[("reason", reason.label())], metrics.unusable_total(reason));
     }
 }
 

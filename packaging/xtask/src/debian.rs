@@ -9,11 +9,12 @@ use crate::step::{run, say};
 /// A package, and a command that succeeds where it is installed.
 type Package = (&'static str, &'static [&'static str]);
 
-/// For the Rust tests: the interop tests run servers written in Python, others an agent with a clock of its own.
+/// For the Rust tests: the interop tests run servers written in Python, others an agent with a clock of its own, or a broker.
 pub(crate) const FOR_RUST: &[Package] = &[
     ("python3", &["python3", "--version"]),
     ("python3-venv", &["python3", "-c", "import ensurepip, venv"]),
     ("faketime", &["faketime", "-f", "+0", "true"]),
+    ("mosquitto", &["test", "-x", "/usr/sbin/mosquitto"]),
 ];
 
 /// For the browser tests.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, StateError};
 use rustls::AlertDescription;
 
 use crate::Dial;
@@ -56,7 +56,18 @@ fn explain(error: &ConnectionError) -> Answer {
 /// The TLS alert behind an error, somewhere in its chain. With TLS 1.3 it comes after the handshake, as an error of
 /// reading.
 fn alert(error: &ConnectionError) -> Option<AlertDescription> {
-    let mut causes = std::iter::successors(Some(error as &dyn Error), |cause| next_cause(*cause));
+    // The client's error does not name what it wraps there as its source.
+    let first: &(dyn Error + 'static) = match error {
+        ConnectionError::MqttState(StateError::Deserialization(inner)) => inner,
+        ConnectionError::MqttState(_)
+        | ConnectionError::Timeout(_)
+        | ConnectionError::Tls(_)
+        | ConnectionError::Io(_)
+        | ConnectionError::ConnectionRefused(_)
+        | ConnectionError::NotConnAck(_)
+        | ConnectionError::RequestsDone => error,
+    };
+    let mut causes = std::iter::successors(Some(first), |cause| next_cause(*cause));
     causes.find_map(|cause| match cause.downcast_ref::<rustls::Error>() {
         Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
         Some(_) | None => None,
@@ -67,4 +78,30 @@ fn alert(error: &ConnectionError) -> Option<AlertDescription> {
 fn next_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rumqttc::v5::mqttbytes;
+
+    use super::*;
+
+    fn received(alert: AlertDescription) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(alert))
+    }
+
+    #[test]
+    fn a_revoked_certificate_is_told_from_other_refusals_wherever_the_client_wraps_the_alert() {
+        let revoked = AlertDescription::CertificateRevoked;
+        let reading = StateError::Deserialization(mqttbytes::Error::Io(received(revoked)));
+        for error in [ConnectionError::Io(received(revoked)), ConnectionError::MqttState(reading)] {
+            assert_eq!(explain(&error), Answer::CertificateRevoked, "{error}");
+        }
+        let other = ConnectionError::Io(received(AlertDescription::CertificateExpired));
+        assert!(matches!(explain(&other), Answer::Unclear(_)));
+        let lost = ConnectionError::Io(io::ErrorKind::ConnectionReset.into());
+        assert!(matches!(explain(&lost), Answer::Unclear(_)));
+    }
 }

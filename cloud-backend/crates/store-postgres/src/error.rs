@@ -14,6 +14,15 @@ pub enum PostgresError {
     /// The URI is none. It is not repeated: there may be a password in it.
     #[error("the store's URI is no postgres://user:password@host/database: {0}")]
     Uri(String),
+    /// The way there is not protected.
+    #[error(
+        "{server} is on another host, and this program does not speak TLS with PostgreSQL yet. Reach it by a Unix \
+         socket or a tunnel on this host, or say sslmode=disable where the network itself is protected"
+    )]
+    Clear {
+        /// Where.
+        server: String,
+    },
     /// Nobody answers there, or not to this user.
     #[error("cannot connect to {server}; is it running, and may this user connect?")]
     Unreachable {

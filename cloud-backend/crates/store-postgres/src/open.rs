@@ -1,11 +1,12 @@
 //! From the URI to a database that is ready: roles, tables, and what the server must promise.
 
+use std::net::IpAddr;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use refinery::error::Kind;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::PostgresError;
@@ -51,7 +52,20 @@ impl Database {
             return Err(PostgresError::Uri("it names no host".to_owned()));
         }
         config.application_name("cloud-backend").connect_timeout(CONNECT_WAIT);
-        Ok(Self { config })
+        let database = Self { config };
+        if database.config.get_ssl_mode() != SslMode::Disable && database.is_elsewhere() {
+            return Err(PostgresError::Clear { server: database.name() });
+        }
+        Ok(database)
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.config.get_hosts().iter().any(|host| match host {
+            Host::Tcp(name) => {
+                name != "localhost" && !name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+            }
+            Host::Unix(_) => false,
+        })
     }
 
     /// The server and the database, for people.

@@ -108,7 +108,7 @@ impl Files {
         }
         let draft = path.with_extension(format!("draft-{}", std::process::id()));
         remove_draft(&draft)?;
-        build(&draft, target).map_err(SqliteError::from_sqlite(&draft))?;
+        build(&draft, target, migrations(target)).map_err(SqliteError::from_sqlite(&draft))?;
         let linked = fs::hard_link(&draft, &path);
         remove_draft(&draft)?;
         match linked {
@@ -245,14 +245,14 @@ fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn build(draft: &Path, target: &Target) -> rusqlite::Result<()> {
+fn build(draft: &Path, target: &Target, steps: &[&str]) -> rusqlite::Result<()> {
     let mut connection = open(draft, OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.pragma_update(None, "application_id", application_id(target))?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch("CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT")?;
-    apply_migrations(&transaction, 0, migrations(target))?;
+    apply_migrations(&transaction, 0, steps)?;
     transaction.commit()?;
     // Closing the last connection moves the log into the file, so that the file alone is whole.
     connection.close().map_err(|(_, error)| error)
@@ -288,3 +288,6 @@ fn apply_migrations(connection: &Connection, from: i64, steps: &[&str]) -> rusql
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,4 +199,12 @@ export const gateway = (tenant, now) => ({
   agent_version: "0.1.0",
   epoch: "8f3a61c29be04d17",
   machines: tenant.machines.length,
+  configuration: configuration(tenant, now),
 });
+
+const configuration = (tenant, now) => {
+  const report = { received_at: iso(now - 120_000), version: 4, detail: "", drift: [], files_digest: "5d".repeat(32), agent_version: "0.1.0" };
+  if (tenant.id !== "borealis") return { rollout: "applied", desired: 4, applied: 4, report: { ...report, state: "current" } };
+  const drift = [{ file: `${tenant.machines[0].id}.toml`, change: "changed" }];
+  return { rollout: "drifted", desired: 4, applied: 3, report: { ...report, state: "drifted", drift } };
+};

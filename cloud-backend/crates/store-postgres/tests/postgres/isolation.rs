@@ -11,7 +11,7 @@ use crate::{Database, Server, runtime};
 fn filled() -> (Server, Database, String) {
     let server = Server::start();
     let database = Database::new(&server);
-    let name = database.uri.rsplit_once("dbname=").expect("named").1.to_owned();
+    let name = database.name.clone();
     runtime().block_on(async {
         let store = database.open();
         add_tenant(&*store).await;

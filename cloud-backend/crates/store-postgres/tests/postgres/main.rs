@@ -21,13 +21,15 @@ use store_postgres::PostgresStore;
 
 /// A database of its own for each behaviour, in one server.
 struct Database {
+    name: String,
     uri: String,
 }
 
 impl Database {
     fn new(server: &Server) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        Self { uri: server.database(&format!("lab{}", COUNT.fetch_add(1, Ordering::Relaxed))) }
+        let name = format!("lab{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        Self { uri: server.database(&name), name }
     }
 }
 

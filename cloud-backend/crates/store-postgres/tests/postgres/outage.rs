@@ -15,7 +15,7 @@ const TELEMETRY: StreamId = StreamId::Telemetry;
 fn in9_a_table_that_somebody_locks_fails_the_write_whole_and_the_next_one_works() {
     let server = Server::start();
     let database = Database::new(&server);
-    let name = database.uri.rsplit_once("dbname=").expect("named").1;
+    let name = database.name.as_str();
     runtime().block_on(async {
         let store = database.open();
         add_tenant(&*store).await;
@@ -85,7 +85,7 @@ fn in9_connections_that_are_cut_over_and_over_lose_nothing() {
 fn what_nobody_waits_for_any_more_leaves_no_lock_behind() {
     let server = Server::start();
     let database = Database::new(&server);
-    let name = database.uri.rsplit_once("dbname=").expect("named").1;
+    let name = database.name.as_str();
     runtime().block_on(async {
         let store = database.open();
         add_tenant(&*store).await;
@@ -113,7 +113,7 @@ async fn waiting(server: &Server, database: &str) {
 #[test]
 fn a_server_that_does_not_flush_or_does_not_answer_is_refused_by_name_and_without_the_password() {
     let mut server = Server::start();
-    let uri = format!("{} password=hunter2", server.database("careless"));
+    let uri = server.database("careless").replace("backend@", "backend:hunter2@");
     let open = || runtime().block_on(PostgresStore::open(&uri)).expect_err("it must not open");
     server.sql("postgres", "ALTER SYSTEM SET fsync = off");
     server.sql("postgres", "SELECT pg_reload_conf()");
@@ -129,4 +129,18 @@ fn a_server_that_does_not_flush_or_does_not_answer_is_refused_by_name_and_withou
     assert!(text.contains("careless") && !text.contains("hunter2"), "{text}");
     let wrong = runtime().block_on(PostgresStore::open("postgres://anna:hunter2@[")).expect_err("no URI");
     assert!(matches!(wrong, PostgresError::Uri(_)) && !wrong.to_string().contains("hunter2"), "{wrong}");
+}
+
+#[test]
+fn a_server_elsewhere_is_not_spoken_to_in_the_clear_unless_somebody_says_so() {
+    let open = |uri: &str| runtime().block_on(PostgresStore::open(uri)).expect_err("nobody is there");
+    for elsewhere in
+        ["postgres://backend@db.example.invalid/x", "postgres://backend@192.0.2.1/x?sslmode=require"]
+    {
+        let error = open(elsewhere);
+        assert!(matches!(error, PostgresError::Clear { .. }), "{error:?}");
+        assert!(error.to_string().contains("sslmode=disable"), "{error}");
+    }
+    let told = open("postgres://backend@db.example.invalid/x?sslmode=disable");
+    assert!(matches!(told, PostgresError::Unreachable { .. }), "{told:?}");
 }

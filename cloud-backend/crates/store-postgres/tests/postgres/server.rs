@@ -124,7 +124,7 @@ impl Server {
     /// Makes a database that the backend's role owns, and answers its URI.
     pub(crate) fn database(&self, name: &str) -> String {
         self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {OWNER}"));
-        format!("host={} user={OWNER} dbname={name}", self.path().display())
+        format!("postgres://{OWNER}@{}/{name}", self.path().display().to_string().replace('/', "%2F"))
     }
 
     /// Runs statements as an administrator and answers what they print: a line a row, columns parted by |.

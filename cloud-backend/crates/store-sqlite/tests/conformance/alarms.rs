@@ -70,6 +70,34 @@ pub(crate) async fn everything_that_a_transition_says_comes_back(lab: &impl Labo
     assert_eq!((&all[0].0.tag, &all[0].0.value, all[0].0.limit), (&None, &None, None));
 }
 
+pub(crate) async fn whatever_characters_a_gateway_writes_come_back(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let texts = ["a\0b", "\\", "\\0", "\0\\\0", "'; DROP TABLE batch; --", "\u{FFFF}\u{1F525}", " \r\n\t"];
+    let said = |(number, text): (u64, &str)| AlarmTransition {
+        value: Some(plant_model::Value::Text(text.into())),
+        message: text.to_owned(),
+        operation: Some(OperatorAction {
+            command: CommandId::new("c-17").expect("valid"),
+            actor: text.to_owned(),
+            comment: text.to_owned(),
+        }),
+        ..transition(number, Raised, 10)
+    };
+    let steps: Vec<_> = (1..).zip(texts).map(said).collect();
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, steps.clone())]).await;
+    let journal = store.journal(&tenant(), 10, None).await.expect("the store works");
+    let mut found: Vec<_> = journal.into_iter().map(|row| row.transition).collect();
+    found.reverse();
+    assert_eq!(found, steps);
+    let alarms = store.alarms(&tenant(), AlarmFilter::All, 10, None).await.expect("the store works");
+    let mut messages: Vec<_> =
+        alarms.iter().map(|(row, _)| (row.message.as_str(), row.value.clone())).collect();
+    messages.reverse();
+    let expected: Vec<_> = steps.iter().map(|step| (step.message.as_str(), step.value.clone())).collect();
+    assert_eq!(messages, expected);
+}
+
 pub(crate) async fn an_occurrence_that_a_later_one_followed_is_not_active(lab: &impl Laboratory) {
     let store = lab.open();
     add_tenant(&*store).await;

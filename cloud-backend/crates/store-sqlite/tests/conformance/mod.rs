@@ -60,6 +60,7 @@ macro_rules! conformance_suite {
             alarms::{
                 a_transition_is_in_the_journal_exactly_as_it_was_decided,
                 everything_that_a_transition_says_comes_back,
+                whatever_characters_a_gateway_writes_come_back,
                 an_alarm_that_is_hidden_is_listed_as_such_until_it_comes_out,
                 an_occurrence_that_a_later_one_followed_is_not_active,
                 an_alarm_is_active_until_its_return_is_stored,

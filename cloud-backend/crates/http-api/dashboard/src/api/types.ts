@@ -69,6 +69,35 @@ export interface Gateway {
   agent_version: string | null;
   epoch: string | null;
   machines: number;
+  configuration: ConfigurationStatus;
+  certificate: Certificate | null;
+}
+
+/** What a gateway is known by; `days_left` is negative after its end. */
+export interface Certificate {
+  expires_at: Instant;
+  days_left: number;
+  revoked: boolean;
+}
+
+export type Rollout = "unmanaged" | "pending" | "trial" | "applied" | "rolled_back" | "refused" | "drifted";
+
+export interface ConfigurationReport {
+  received_at: Instant;
+  state: "local" | "current" | "trial" | "rolled_back" | "refused" | "drifted";
+  version: number | null;
+  detail: string;
+  drift: { file: string; change: "added" | "changed" | "removed" }[];
+  files_digest: string;
+  agent_version: string;
+}
+
+/** Versions are numbers from 1; `desired` is null while the cloud configures nothing. */
+export interface ConfigurationStatus {
+  rollout: Rollout;
+  desired: number | null;
+  applied: number | null;
+  report: ConfigurationReport | null;
 }
 
 /** A number without a name stands for itself. */

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { gatewaysQuery } from "../api/queries";
-import type { Gateway } from "../api/types";
+import type { Certificate, Gateway } from "../api/types";
+import { certificateWords, needsAttention } from "../lib/certificate";
 import { NONE } from "../lib/format";
 import { useGatewayLive } from "../live/LiveProvider";
 import { t } from "../text";
@@ -16,12 +17,19 @@ const columns: TableColumn<Gateway>[] = [
   { id: "seen", header: text.last, cell: (row) => <Moment at={row.last_seen_at} /> },
   { id: "machines", header: text.machines, numeric: true, cell: (row) => row.machines },
   { id: "version", header: text.version, cell: (row) => row.agent_version ?? NONE },
+  { id: "certificate", header: text.certificate, cell: (row) => <CertificateLeft certificate={row.certificate} /> },
   { id: "epoch", header: text.epoch, cell: (row) => <code>{row.epoch ?? NONE}</code> },
 ];
 
 function Status({ gateway }: { gateway: Gateway }) {
   const online = useGatewayLive(gateway.id) ?? gateway.online;
   return online ? <>{t.data.online}</> : <strong>{t.data.offline}</strong>;
+}
+
+function CertificateLeft({ certificate }: { certificate: Certificate | null }) {
+  if (certificate === null) return <>{NONE}</>;
+  const words = certificateWords(certificate);
+  return <span title={certificate.expires_at}>{needsAttention(certificate) ? <strong className="warn">{words}</strong> : words}</span>;
 }
 
 export function GatewayTable({ tenant }: { tenant: string }) {

@@ -1,4 +1,5 @@
 import { getRouteApi } from "@tanstack/react-router";
+import { ConfigurationTable } from "../components/ConfigurationTable";
 import { GatewayTable } from "../components/GatewayTable";
 import { LedgerTable } from "../components/LedgerTable";
 import { PageHeading } from "../components/PageHeading";
@@ -20,6 +21,11 @@ export function DataPage() {
       <section className={css["section"]}>
         <h2>{t.data.gateways}</h2>
         <GatewayTable tenant={tenant} />
+      </section>
+      <section className={css["section"]}>
+        <h2>{t.configuration.heading}</h2>
+        <p className={css["intro"]}>{t.configuration.intro}</p>
+        <ConfigurationTable tenant={tenant} />
       </section>
     </>
   );

@@ -1,0 +1,176 @@
+//! How a revocation comes to where gateways connect.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use ingestion::{GatewayIdentity, PortFuture};
+use mqtt_broker_client::{Address, Answer, Dial, knock};
+use mqtt_endpoint::Endpoint;
+use pki::{CertificateAuthority, IssuedIdentity, PROBE_NAME};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::data::DataDir;
+use crate::mosquitto::Folder;
+
+/// What is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Revoked {
+    /// The serial numbers, lower-case hexadecimal, of revoked certificates that have not ended.
+    pub(crate) serials: BTreeSet<String>,
+    /// Gateways that have no other.
+    pub(crate) shut_out: BTreeSet<GatewayIdentity>,
+}
+
+/// Where gateways connect.
+pub(crate) trait Gate: Send + Sync {
+    /// Sees to it that what is revoked opens nothing and has no connection. It may be asked again for the same.
+    ///
+    /// # Errors
+    /// It is not so, or nobody knows.
+    fn enforce<'a>(&'a self, revoked: &'a Revoked) -> PortFuture<'a, anyhow::Result<()>>;
+}
+
+/// Our own endpoint: it does it at once.
+pub(crate) struct EndpointGate(pub(crate) Endpoint);
+
+impl Gate for EndpointGate {
+    fn enforce<'a>(&'a self, revoked: &'a Revoked) -> PortFuture<'a, anyhow::Result<()>> {
+        self.0.revoke(revoked.serials.iter().cloned().collect());
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A broker that the backend has no hand on.
+pub(crate) struct ForeignGate;
+
+impl Gate for ForeignGate {
+    fn enforce<'a>(&'a self, revoked: &'a Revoked) -> PortFuture<'a, anyhow::Result<()>> {
+        Box::pin(async {
+            if !revoked.serials.is_empty() {
+                bail!(
+                    "{} certificates are revoked, and the broker is not told: give --broker-dir, or remove their \
+                     rights there by hand",
+                    revoked.serials.len()
+                );
+            }
+            Ok(())
+        })
+    }
+}
+
+/// How long the broker may take to read the list after it was told to.
+const RELOAD: Duration = Duration::from_secs(5);
+
+/// Pause between two knocks while it reads.
+const KNOCK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A list is dated back so far: the clock of the broker may be behind, and each list needs a later date than the one
+/// before, also when many come in a second.
+const BACKDATED: Duration = Duration::from_secs(600);
+
+/// Lifetime of the certificate by which the backend takes over the connection of a gateway that is shut out.
+const TAKE_OVER_LIFETIME: Duration = Duration::from_secs(300);
+
+/// A Mosquitto whose folder is here (`broker configure mosquitto`): the list of revoked certificates refuses new
+/// connections. Mosquitto does not look at open ones again: the backend takes over the connection of who is shut out,
+/// once a certificate that is revoked for this purpose is refused.
+pub(crate) struct MosquittoGate {
+    data: DataDir,
+    folder: Folder,
+    address: Address,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    listed_at: Option<SystemTime>,
+    /// Whose connection was taken over since they were shut out.
+    expelled: BTreeSet<GatewayIdentity>,
+}
+
+impl MosquittoGate {
+    pub(crate) fn new(data: DataDir, folder: Folder, address: Address) -> Self {
+        Self { data, folder, address, state: Mutex::default() }
+    }
+
+    async fn enforce_now(&self, revoked: &Revoked) -> anyhow::Result<()> {
+        let authority = self.data.authority()?;
+        let mut state = self.state.lock().await;
+        let probe = authority.issue_backend(PROBE_NAME)?;
+        let earliest = SystemTime::now() - BACKDATED;
+        let at = state.listed_at.map_or(earliest, |last| earliest.max(last + Duration::from_secs(1)));
+        let serials = revoked.serials.iter().map(String::as_str).chain([probe.certificate.serial.as_str()]);
+        self.folder.write_list(&authority, &authority.revocation_list(serials, at)?)?;
+        state.listed_at = Some(at);
+        self.folder.tell_broker()?;
+        self.wait_until_heeded(&authority, &probe).await?;
+        info!(certificates = revoked.serials.len(), "the broker refuses what is revoked");
+        state.expelled.retain(|gateway| revoked.shut_out.contains(gateway));
+        for gateway in revoked.shut_out.difference(&state.expelled.clone()) {
+            self.expel(&authority, gateway).await?;
+            state.expelled.insert(gateway.clone());
+        }
+        Ok(())
+    }
+
+    async fn wait_until_heeded(
+        &self,
+        authority: &CertificateAuthority,
+        probe: &IssuedIdentity,
+    ) -> anyhow::Result<()> {
+        let dial = self.dial(authority, probe, PROBE_NAME)?;
+        let until = Instant::now() + RELOAD;
+        loop {
+            let answer = knock(&dial).await;
+            match answer {
+                Answer::CertificateRevoked => return Ok(()),
+                Answer::LetIn | Answer::Unclear(_) if Instant::now() < until => {}
+                Answer::LetIn => bail!(
+                    "the broker at {} lets in a certificate that {} lists as revoked; let it read the list again \
+                     (SIGHUP, `systemctl reload mosquitto`)",
+                    self.address,
+                    self.folder.list().display()
+                ),
+                Answer::Unclear(why) => {
+                    bail!(
+                        "whether the broker at {} refuses what is revoked is not known: {why}",
+                        self.address
+                    )
+                }
+            }
+            tokio::time::sleep(KNOCK_AGAIN).await;
+        }
+    }
+
+    /// Ends the connection of a gateway, by taking over its client id.
+    async fn expel(&self, authority: &CertificateAuthority, gateway: &GatewayIdentity) -> anyhow::Result<()> {
+        let as_gateway = authority.issue_gateway(&gateway.tenant, &gateway.gateway, TAKE_OVER_LIFETIME)?;
+        match knock(&self.dial(authority, &as_gateway, &gateway.to_string())?).await {
+            Answer::LetIn => {
+                info!(tenant.id = %gateway.tenant, gateway.id = %gateway.gateway, "a revoked gateway has no connection");
+                Ok(())
+            }
+            Answer::CertificateRevoked => bail!("the broker refuses a certificate that is not revoked"),
+            Answer::Unclear(why) => bail!("the connection of {gateway} cannot be ended: {why}"),
+        }
+    }
+
+    fn dial(
+        &self,
+        authority: &CertificateAuthority,
+        identity: &IssuedIdentity,
+        client_id: &str,
+    ) -> anyhow::Result<Dial> {
+        let tls = authority.client_tls(identity).context("cannot prepare TLS with the broker")?;
+        Ok(Dial { address: self.address.clone(), tls, client_id: client_id.to_owned() })
+    }
+}
+
+impl Gate for MosquittoGate {
+    fn enforce<'a>(&'a self, revoked: &'a Revoked) -> PortFuture<'a, anyhow::Result<()>> {
+        Box::pin(self.enforce_now(revoked))
+    }
+}
