@@ -7,7 +7,7 @@ use std::path::Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// For each crate, the crates of this project it may depend on. An edge that is not here does not exist.
-const EDGES: [(&str, &[&str]); 28] = [
+const EDGES: [(&str, &[&str]); 29] = [
     // L0
     ("plant-model", &[]),
     // L1
@@ -21,6 +21,7 @@ const EDGES: [(&str, &[&str]); 28] = [
     ("delivery", &["plant-model", "protocol"]),
     ("remote-configuration", &["plant-model", "protocol"]),
     ("ingestion", &["plant-model", "protocol"]),
+    ("segments", &["plant-model", "protocol"]),
     ("tenancy", &["plant-model"]),
     ("fleet", &["plant-model", "protocol"]),
     // L3: adapters
@@ -80,7 +81,7 @@ const EDGES: [(&str, &[&str]); 28] = [
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "plant-model",
     "protocol",
     "alarm-engine",
@@ -89,6 +90,7 @@ const PURE: [&str; 10] = [
     "delivery",
     "remote-configuration",
     "ingestion",
+    "segments",
     "tenancy",
     "fleet",
 ];
