@@ -1,6 +1,6 @@
 //! How the remote configuration stands, for the status interface.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use plant_model::Timestamp;
 use protocol::{ConfigurationReport, DriftedFile};
@@ -36,12 +36,16 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct RemoteDesk {
     known: Mutex<Known>,
-    nudged: Notify,
+    nudged: Arc<Notify>,
 }
 
 impl RemoteDesk {
-    /// There may be a new version: the backend is asked at once. Without `[remote]` nobody hears it.
-    pub(crate) fn nudge(&self) {
+    /// To be notified when there may be a new version: the backend is asked at once. Without `[remote]` nobody hears it.
+    pub(crate) fn nudges(&self) -> Arc<Notify> {
+        Arc::clone(&self.nudged)
+    }
+
+    pub(super) fn nudge(&self) {
         self.nudged.notify_one();
     }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use protocol::ConfigurationVersion;
 use remote_configuration::Version;
 
-use super::super::{kill, recover};
+use super::super::{awaits_machines, kill, recover};
 use super::*;
 
 /// Where a child finds the configuration that it works on until it is killed.
@@ -270,4 +270,22 @@ fn f4_a_power_cut_at_any_step_of_a_change_leaves_one_set_of_files_and_the_next_s
     }
     // Staged, begun, two files, tried, undone, two files, ended; each file twice.
     assert!(kills >= 13, "{kills} steps");
+}
+
+#[test]
+fn a_gateway_starts_without_machines_only_while_its_first_ones_may_come_from_the_backend() {
+    let empty = gateway(&Files::new());
+    let (config, _) = awaits_machines(empty.path()).expect("they may come");
+    assert_eq!(config.machines.len(), 1, "the gateway itself");
+    assert!(awaits_machines(gateway(&files("one")).path()).is_none(), "there are some");
+    let agent = empty.path().join("agent.toml");
+    let text = std::fs::read_to_string(&agent).expect("readable");
+    std::fs::write(&agent, text.replace("configuration = true", "configuration = false")).expect("written");
+    assert!(awaits_machines(empty.path()).is_none(), "nothing comes from the backend");
+
+    let emptied = gateway(&files("one"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a scheduler");
+    runtime.block_on(keeper(emptied.path(), &Scene::new(Vec::new())).hear(wanted(1, &files("one"))));
+    std::fs::remove_dir_all(emptied.path().join("machines.d")).expect("removed");
+    assert!(awaits_machines(emptied.path()).is_none(), "they were lost: that is no beginning");
 }
