@@ -57,7 +57,6 @@ pub(super) struct Keeper<P> {
 }
 
 impl<P: Plant> Keeper<P> {
-    #[expect(clippy::too_many_arguments, reason = "each is another part of the agent; called once")]
     pub(super) fn new(
         book: Book,
         root: PathBuf,
@@ -93,7 +92,7 @@ impl<P: Plant> Keeper<P> {
                 () = tokio::time::sleep(TICK) => {
                     ticks += 1;
                     let (asked, judged) = (self.obey().await, self.judge().await);
-                    if !asked && !judged && ticks % LOOK_TICKS != 0 {
+                    if !asked && !judged && !ticks.is_multiple_of(LOOK_TICKS) {
                         continue;
                     }
                     self.go_on().await;
