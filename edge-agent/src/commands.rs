@@ -4,6 +4,11 @@
 //! ([`crate::alarms::keep`]); there they are put in order with the machine's samples. Nobody waits here:
 //! what finds no room is refused, and the person who gave it is told so.
 
+mod duties;
+mod gateway;
+mod past;
+mod writing;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -13,6 +18,11 @@ use protocol::{Command, CommandOutcome, CommandResult};
 use service_kit::Clock;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+
+pub(crate) use duties::Duties;
+pub(crate) use gateway::{GatewayDesk, Steward};
+pub(crate) use past::PastCommands;
+pub(crate) use writing::WriteDesk;
 
 /// Commands that wait for one machine. They are carried out in microseconds; more than this is no person.
 const INBOX_MAX: usize = 16;
@@ -55,8 +65,9 @@ impl CommandDesk {
     pub(crate) fn give(&self, command: Command, reply: Reply) {
         tracing::info!(machine.id = %command.machine, alarm.id = %command.alarm, verb = command.request.name(),
             command.id = %command.operation.command, "a command");
-        let inboxes = self.inboxes.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(inbox) = inboxes.get(&command.machine).cloned() else {
+        let inbox =
+            self.inboxes.read().unwrap_or_else(PoisonError::into_inner).get(&command.machine).cloned();
+        let Some(inbox) = inbox else {
             let reason = format!("this gateway has no machine {}", command.machine);
             return reply(refused(&command, reason, self.clock));
         };

@@ -22,6 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("delivery", &["plant-model", "protocol"]),
     ("remote-configuration", &["plant-model", "protocol"]),
     ("ingestion", &["plant-model", "protocol"]),
+    ("segments", &["plant-model", "protocol"]),
     ("tenancy", &["plant-model", "protocol"]),
     ("fleet", &["plant-model", "protocol"]),
     // L3: adapters
@@ -88,7 +89,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "plant-model",
     "protocol",
     "alarm-engine",
@@ -97,6 +98,7 @@ const PURE: [&str; 10] = [
     "delivery",
     "remote-configuration",
     "ingestion",
+    "segments",
     "tenancy",
     "fleet",
 ];

@@ -9,6 +9,8 @@ use protocol::{
     CONFIGURATION_PATH, ConfigurationReport, ConfigurationVersion, REPORT_PATH, SignedConfiguration,
 };
 
+use tls_kit::TlsTime;
+
 use crate::client::Question;
 use crate::renew::connect;
 use crate::{IdentityError, IdentityFiles};
@@ -34,6 +36,8 @@ pub struct ConfigurationClient {
     pub cloud: String,
     /// By which this gateway is known.
     pub files: IdentityFiles,
+    /// By which certificates are judged.
+    pub time: TlsTime,
 }
 
 impl ConfigurationClient {
@@ -42,7 +46,7 @@ impl ConfigurationClient {
     /// # Errors
     /// The files cannot be used, or the backend cannot be reached, refuses, or sends what is no configuration.
     pub async fn fetch(&self, known: Option<ConfigurationVersion>) -> Result<Fetched, IdentityError> {
-        let backend = connect(&self.cloud, &self.files)?;
+        let backend = connect(&self.cloud, &self.files, self.time)?;
         let question = Question {
             if_none_match: known.map(|version| format!("\"{version}\"")),
             deadline: DEADLINE,
@@ -61,7 +65,7 @@ impl ConfigurationClient {
     /// # Errors
     /// As [`Self::fetch`].
     pub async fn report(&self, report: &ConfigurationReport) -> Result<(), IdentityError> {
-        let backend = connect(&self.cloud, &self.files)?;
+        let backend = connect(&self.cloud, &self.files, self.time)?;
         let body = serde_json::to_vec(report).map_err(|error| backend.strange(error))?;
         let (status, body) = backend.answer(Question::new(Method::PUT, REPORT_PATH, body)).await?;
         if status.is_success() { Ok(()) } else { Err(backend.problem(status, &body)) }

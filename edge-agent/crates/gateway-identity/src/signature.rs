@@ -95,7 +95,7 @@ impl Verifier {
         signer: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
     ) -> Result<(), SignatureError> {
-        let roots = self.files.trusted()?;
+        let roots = self.roots()?;
         let anchors: Result<Vec<_>, _> = roots.iter().map(anchor_from_trusted_cert).collect();
         let anchors = anchors.map_err(SignatureError::Chain)?;
         let judge = |at: UnixTime| {
@@ -108,6 +108,14 @@ impl Verifier {
             verdict => verdict,
         }
         .map_err(SignatureError::Chain)
+    }
+
+    fn roots(&self) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+        let path = &self.files.roots;
+        let failed = |source| IdentityError::File { action: "read", path: path.clone(), source };
+        let pem = std::fs::read(path).map_err(failed)?;
+        let unreadable = |_| IdentityError::Unreadable { path: path.clone(), expected: "certificate" };
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(unreadable)
     }
 
     fn now(&self, is_known: bool) -> UnixTime {
