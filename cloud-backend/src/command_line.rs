@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http_api::{CommandLine, SendError};
 use ingestion::{Broker, GatewayIdentity, PublishError};
 use plant_model::{GatewayId, TenantId};
-use protocol::{Channel, Command};
+use protocol::{Channel, Instruction};
 use tracing::error;
 
 /// Sends through the place where the gateway is connected.
 pub(crate) struct BrokerLine(pub(crate) Arc<dyn Broker>);
 
 impl CommandLine for BrokerLine {
-    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Command) -> Result<(), SendError> {
+    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Instruction) -> Result<(), SendError> {
         let identity = GatewayIdentity { tenant: tenant.clone(), gateway: gateway.clone() };
         let payload = Bytes::from(command.encode());
         self.0.publish(&identity, Channel::Command, payload).map_err(|refused| match refused {

@@ -13,7 +13,7 @@ use acquisition::{LinkState, Reading};
 use alarm_engine::{AlarmEngine, AlarmSnapshot, Link, Snapshot};
 use alarm_output_driver::OutputFeed;
 use edge_store::{Decided, SampleInbox, StoredAlarm};
-use plant_model::{AlarmId, AlarmTransition, Monotonic, Timestamp};
+use plant_model::{AlarmDefinition, AlarmId, AlarmTransition, Monotonic, Timestamp};
 use protocol::{Command, CommandOutcome, CommandResult};
 use service_kit::Clock;
 use tokio::sync::{Notify, mpsc};
@@ -36,10 +36,19 @@ pub(crate) struct Outlets {
     pub clock: Clock,
 }
 
+/// Whether a machine is read on without a pause while its settings change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readings {
+    /// What was read last holds.
+    GoOn,
+    /// Another connection brings everything anew.
+    BeginAnew,
+}
+
 /// The alarms of one machine.
 pub(crate) struct MachineAlarms {
     state: Mutex<State>,
-    outlets: Outlets,
+    clock: Clock,
     /// The next timer ends earlier than [`keep`] knows.
     earlier: Notify,
 }
@@ -47,6 +56,7 @@ pub(crate) struct MachineAlarms {
 struct State {
     engine: AlarmEngine,
     promise: Promise,
+    outlets: Outlets,
     /// Transitions of the current call; kept for its capacity.
     moved: Vec<AlarmTransition>,
 }
@@ -54,8 +64,9 @@ struct State {
 impl MachineAlarms {
     /// `promise` is what its decisions are held against.
     pub(crate) fn new(engine: AlarmEngine, promise: Promise, outlets: Outlets) -> Self {
-        let state = State { engine, promise, moved: Vec::new() };
-        Self { state: Mutex::new(state), outlets, earlier: Notify::new() }
+        let clock = outlets.clock;
+        let state = State { engine, promise, outlets, moved: Vec::new() };
+        Self { state: Mutex::new(state), clock, earlier: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -64,12 +75,71 @@ impl MachineAlarms {
 
     /// Takes up where the last run left off; what ended meanwhile is announced.
     pub(crate) fn restore(&self, known: &Snapshot) {
-        let now = self.outlets.clock.now();
+        let now = self.clock.now();
         self.decide(&mut self.lock(), None, |engine, wall, moved| engine.restore(known, now, wall, moved));
     }
 
-    /// New samples, in the order in which they were read.
-    pub(crate) fn samples(&self, readings: &[Reading]) {
+    /// Goes on with other settings, between two readings: what stood stands, and of an alarm that is defined in another
+    /// way it is as after a restart. What ended by the change is announced.
+    pub(crate) fn renew(
+        &self,
+        engine: AlarmEngine,
+        promise: Promise,
+        board: Arc<MachineBoard>,
+        readings: Readings,
+    ) {
+        let mut state = self.lock();
+        self.end_timers(&mut state);
+        let now = self.clock.now();
+        let known = state.engine.snapshot(now);
+        let before = std::mem::replace(&mut state.outlets.board, Arc::clone(&board));
+        board.take_over(&before, &known, readings);
+        (state.engine, state.promise) = (engine, promise);
+        self.decide(&mut state, None, |engine, wall, moved| engine.restore(&known, now, wall, moved));
+        if readings == Readings::GoOn {
+            self.look_again(&mut state, &board);
+        }
+        state.outlets.forget_gone(&before);
+        self.earlier.notify_one();
+    }
+
+    /// Judges what is known of the process by new definitions: a machine that reports changes does not say it again.
+    fn look_again(&self, state: &mut State, board: &MachineBoard) {
+        let now = self.clock.now();
+        if board.link().0 {
+            self.decide(state, None, |engine, wall, moved| engine.handle_link(Link::Up, now, wall, moved));
+        }
+        for (tag, sample) in board.latest().into_iter().enumerate() {
+            let Some(sample) = sample else { continue };
+            self.decide(state, None, |engine, wall, moved| {
+                engine.handle_sample(tag, &sample, now, wall, moved);
+            });
+        }
+    }
+
+    /// Holds decisions against another promise from here on.
+    pub(crate) fn promise(&self, promise: Promise) {
+        self.lock().promise = promise;
+    }
+
+    /// Tells the outputs how every alarm stands, for those that are new.
+    pub(crate) fn tell_outputs(&self) {
+        let state = self.lock();
+        let Outlets { board, outputs, .. } = &state.outlets;
+        for (alarm, standing) in board.standing_alarms() {
+            outputs.stands(&board.key(&alarm.id), standing.state, alarm.priority);
+        }
+    }
+
+    /// There is no such machine any more: no output goes on for it.
+    pub(crate) fn end(&self) {
+        let state = self.lock();
+        let Outlets { board, outputs, .. } = &state.outlets;
+        board.standing_alarms().iter().for_each(|(alarm, _)| outputs.gone(&board.key(&alarm.id)));
+    }
+
+    /// New samples, in the order in which they were read. Returns the place on the board that shows them.
+    pub(crate) fn samples(&self, readings: &[Reading]) -> Arc<MachineBoard> {
         let mut state = self.lock();
         let timer = state.engine.poll_timeout();
         self.end_timers(&mut state);
@@ -81,6 +151,9 @@ impl MachineAlarms {
             });
         }
         self.tell_keeper(timer, &state);
+        let board = Arc::clone(&state.outlets.board);
+        board.update(readings.iter().map(|r| (r.tag, &r.sample)));
+        board
     }
 
     /// The machine is reached, or no longer.
@@ -88,7 +161,8 @@ impl MachineAlarms {
         let mut state = self.lock();
         let timer = state.engine.poll_timeout();
         self.end_timers(&mut state);
-        let now = self.outlets.clock.now();
+        let now = self.clock.now();
+        state.outlets.board.set_link(link.clone());
         let link = match link {
             LinkState::Up => Link::Up,
             LinkState::Down { .. } => Link::Down,
@@ -97,7 +171,7 @@ impl MachineAlarms {
         let step = |engine: &mut AlarmEngine, wall, moved: &mut _| engine.handle_link(link, now, wall, moved);
         self.decide(&mut state, Some(now.into()), step);
         self.tell_keeper(timer, &state);
-        let (outputs, machine) = (&self.outlets.outputs, &self.outlets.board.id);
+        let (outputs, machine) = (&state.outlets.outputs, &state.outlets.board.id);
         match link {
             Link::Up => outputs.machine_back(machine),
             Link::Down => outputs.machine_lost(machine),
@@ -106,7 +180,7 @@ impl MachineAlarms {
 
     /// The alarms whose timers run, for a restart to take up.
     pub(crate) fn running(&self) -> Vec<StoredAlarm> {
-        let (state, now) = (self.lock(), self.outlets.clock.now());
+        let (state, now) = (self.lock(), self.clock.now());
         let stored = |(alarm, kept): (&AlarmId, AlarmSnapshot)| StoredAlarm {
             machine: state.engine.machine().clone(),
             alarm: alarm.clone(),
@@ -125,7 +199,7 @@ impl MachineAlarms {
     }
 
     fn end_timers(&self, state: &mut State) {
-        let now = self.outlets.clock.now();
+        let now = self.clock.now();
         if let Some(due) = state.engine.poll_timeout()
             && due <= now
         {
@@ -140,18 +214,19 @@ impl MachineAlarms {
         let mut state = self.lock();
         let timer = state.engine.poll_timeout();
         self.end_timers(&mut state);
-        let (now, wall) = (self.outlets.clock.now(), self.outlets.clock.wall());
+        let (now, wall) = (self.clock.now(), self.clock.wall());
         let known = state.engine.snapshot(now);
         // What was answered once keeps its answer, whatever has changed since.
         let repeated = known.commands.iter().any(|past| past.id == command.operation.command);
         let outcome = if repeated { None } else { out_of_date(command, &known, wall) };
         let outcome = outcome.unwrap_or_else(|| self.carry_out(command, &mut state));
         self.tell_keeper(timer, &state);
-        CommandResult { command: command.operation.command.clone(), outcome, repeated, decided_at: wall }
+        let (command, output) = (command.operation.command.clone(), String::new());
+        CommandResult { command, outcome, repeated, decided_at: wall, output }
     }
 
     fn carry_out(&self, command: &Command, state: &mut State) -> CommandOutcome {
-        let now = self.outlets.clock.now();
+        let now = self.clock.now();
         let answer = self.decide(state, None, |engine, wall, moved| {
             let action = command.operation.clone();
             engine.handle_command(&command.alarm, &command.request, action, now, wall, moved)
@@ -169,15 +244,15 @@ impl MachineAlarms {
         since: Option<Since>,
         step: impl FnOnce(&mut AlarmEngine, Timestamp, &mut Vec<AlarmTransition>) -> T,
     ) -> T {
-        let State { engine, promise, moved } = state;
-        let outcome = step(engine, self.outlets.clock.wall(), moved);
+        let State { engine, promise, outlets, moved } = state;
+        let outcome = step(engine, self.clock.wall(), moved);
         if !moved.is_empty() {
-            let at = self.outlets.clock.now();
+            let at = self.clock.now();
             if let Some(since) = since {
                 moved.iter().for_each(|transition| promise.judge(transition, since, at));
             }
             let decided = moved.drain(..).map(|transition| Decided { transition, at }).collect();
-            self.outlets.announce(decided, since.map(|since| since.read_at));
+            outlets.announce(decided, since.map(|since| since.read_at));
         }
         outcome
     }
@@ -191,6 +266,20 @@ impl MachineAlarms {
 }
 
 impl Outlets {
+    /// No output goes on for an alarm of `before` that is no more, or is another one to it.
+    fn forget_gone(&self, before: &MachineBoard) {
+        let after = self.board.standing_alarms();
+        for (alarm, _) in before.standing_alarms() {
+            let same = |(a, _): &(&AlarmDefinition, _)| (&a.id, a.priority) == (&alarm.id, alarm.priority);
+            if !after.iter().any(same) {
+                self.outputs.gone(&before.key(&alarm.id));
+            }
+        }
+        for (alarm, standing) in after {
+            self.outputs.stands(&self.board.key(&alarm.id), standing.state, alarm.priority);
+        }
+    }
+
     fn announce(&self, decided: Vec<Decided>, since: Option<Monotonic>) {
         for one in &decided {
             let t = &one.transition;
@@ -233,7 +322,7 @@ pub(crate) async fn keep(
 ) {
     loop {
         let due = alarms.timers();
-        let left = due.map(|due| due.since(alarms.outlets.clock.now()));
+        let left = due.map(|due| due.since(alarms.clock.now()));
         tokio::select! {
             () = stop.cancelled() => return,
             Some(order) = orders.recv() => (order.reply)(alarms.command(&order.command)),

@@ -9,31 +9,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use edge_config::{AgentConfig, MachineConfig, UplinkConfig};
+use edge_config::{AgentConfig, UplinkConfig};
 use edge_store::{OnAlarms, Recorder, StoreClient};
 use plant_model::Timestamp;
-use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch};
+use protocol::Epoch;
 use sd_notify::NotifyState;
 use service_kit::Clock;
+use thiserror::Error;
 use tls_kit::TlsTime;
 use tokio::runtime::Runtime;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
-use crate::board::{Board, MachineBoard};
+use crate::begin::Begin;
+use crate::board::Board;
 use crate::certificate;
 use crate::cli::RunArguments;
-use crate::floor::{Floor, Spawned, Stops, join_drivers};
-use crate::lane::{FastLane, UrgentTraffic};
+use crate::commands::{CommandDesk, Duties, GatewayDesk, PastCommands, Steward, WriteDesk};
+use crate::configuration::ConfigurationDesk;
+use crate::floor::{Floor, FloorParts, state_folder};
+use crate::good_copy::keep_good;
+use crate::lane::UrgentTraffic;
 use crate::latency::AlarmLatency;
 use crate::outbox::{BoardSidecar, StoreOutbox};
-use crate::outputs::{self, Outputs};
-use crate::promise::Punctuality;
-use crate::start::{Numbers, number_series, open_store_in_time, snapshots};
+use crate::reload::{self, Reloader};
+use crate::remote::{self, RunningPlant};
+use crate::start::open_store_in_time;
 use crate::status::{self, Observed};
 use crate::time::{TimeDesk, keep_time};
-use crate::tools::physics::{self, Severity};
 
 /// How long a stop may take to deliver what is committed.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -44,7 +49,8 @@ const SENSE_LAG_MAX: Duration = Duration::from_secs(5);
 /// Runs the agent until it is asked to stop.
 pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     let clock = Clock::start_kept();
-    let config = edge_config::load(&arguments.config)?;
+    remote::recover(&arguments.config);
+    let begin = Begin::read(arguments)?;
     let sense = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("sense")
@@ -55,49 +61,45 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the scheduler of the uplink")?;
-    let outcome = ship.block_on(serve(&sense, &config, clock, arguments.state_file.as_deref()));
+    let outcome = ship.block_on(serve(&sense, begin, clock, arguments));
     sense.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: Option<&Path>) -> Result<()> {
-    // Before anybody can know that it runs: a stop that comes at once is a stop in order.
+async fn serve(sense: &Runtime, begin: Begin, clock: Clock, arguments: &RunArguments) -> Result<()> {
+    // Before anybody can know that it runs: a stop that comes at once is a stop in order, and a reload is no death.
     let stop = service_kit::stop_signal().context("cannot listen for signals")?;
-    let (mut store, keeper) = open_store_in_time(config, clock)?;
-    let time_floor = keeper.floor();
-    let epoch = store.epoch();
-    let numbers = number_series(&mut store, &config.machines, clock)?;
-    let snapshots = snapshots(store.alarms()?, store.commands()?);
-    let latency = Arc::new(AlarmLatency::default());
+    let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let config = &begin.config;
+    let (store, keeper) = open_store_in_time(config, clock)?;
+    let (time_floor, epoch, latency) = (keeper.floor(), store.epoch(), Arc::<AlarmLatency>::default());
     let recorder = Recorder::start(store, move || clock.wall(), on_alarms(&latency, clock))?;
-    let board = board(&config.machines, &numbers);
-    let lane = Arc::new(FastLane::default());
-    let outputs = Outputs::new(config, clock);
-    let shown_outputs = outputs.shown.clone();
-    let punctuality = Arc::new(Punctuality::default());
     let (stops, at) = (Stops::default(), TlsTime { clock, floor: time_floor });
     let certificate = certificate::spawn(config.uplink.as_ref(), at, &stops.uplink);
-    let floor = Floor {
-        sense,
-        config,
-        board: &board,
-        recorder: &recorder,
-        lane: &lane,
-        latency: &latency,
-        punctuality: &punctuality,
-        certificate: &certificate,
-        clock,
+    let parts = FloorParts {
+        certificate: Arc::clone(&certificate),
+        ..floor_parts(sense, &recorder, (epoch, clock), &latency)
     };
     let time = Arc::new(TimeDesk::new(keeper, clock, recorder.inbox(), recorder.client()));
-    let Spawned { drivers, outputs, desk } = floor.spawn(snapshots, outputs, &stops)?;
     let heartbeat = spawn_heartbeat(sense, clock);
     sense.spawn(keep_time(Arc::clone(&time), stops.drivers.clone()));
+    let desk = begin.desk(clock);
+    let FloorParts { board, lane, punctuality, desk: orders, .. } = parts.clone();
+    let mut floor = Floor::new(parts, config);
+    floor.apply(config.clone()).await?;
+    recorder.note_timers(floor.running_timers());
+    let reloader = Arc::new(Reloader::new(arguments.config.clone(), floor, Arc::clone(&desk), clock));
 
-    let (to_lane, to_desk, timed) = (Arc::clone(&lane), Arc::clone(&desk), Arc::clone(&latency));
-    let traffic =
-        UrgentTraffic { lane: to_lane, desk: to_desk, latency: timed, time: Arc::clone(&time), clock };
-    let catalogue = catalogue(epoch, &config.machines, &numbers);
-    let cargo = cargo(&catalogue, recorder.client(), &board, traffic);
+    let (gateway, gateway_orders) = GatewayDesk::new(clock);
+    let traffic = UrgentTraffic {
+        lane: Arc::clone(&lane),
+        desk: Arc::clone(&orders),
+        gateway,
+        latency: Arc::clone(&latency),
+        time: Arc::clone(&time),
+        clock,
+    };
+    let cargo = cargo(epoch, recorder.client(), &board, traffic);
     let (uplink, shipping) = spawn_uplink(config, time_floor, (cargo, clock), &stops.uplink);
     let observed = Observed {
         tenant: config.tenant.to_string(),
@@ -114,36 +116,136 @@ async fn serve(sense: &Runtime, config: &AgentConfig, clock: Clock, state_file: 
         lane,
         latency,
         punctuality,
-        impossible: told_of_plan(config),
-        desk,
-        outputs: shown_outputs,
+        desk: orders,
+        configuration: Arc::clone(&desk),
+        reloader: Some(Arc::clone(&reloader)),
+        remote: Arc::default(),
         alarm_commands: config.status.alarm_commands,
     };
     let address = serve_status(config, observed.clone()).await?;
-    write_state(state_file, address, epoch, None)?;
+    write_state(arguments.state_file.as_deref(), address, epoch, None)?;
     tracing::info!(tenant.id = %config.tenant, gateway.id = %config.gateway, epoch = %epoch,
         machines = config.machines.len(), status = ?address, "the agent runs");
+    let beside = spawn_beside(&begin, &observed, (desk, &reloader, hangups), arguments, &stops);
+    let restart = CancellationToken::new();
+    let duties = duties(&observed, &reloader, recorder.client(), (config, arguments), &restart);
+    let steward = Steward::new(duties, PastCommands::open(state_folder(config)), clock);
+    tokio::spawn(steward.run(gateway_orders, stops.drivers.clone()));
+    follow_backend((config, time_floor), &observed, &reloader, arguments, &stops);
     let feeding = tokio::spawn(feed_watchdog(heartbeat, clock));
-    attend(stop).await;
+    attend(stop, &restart).await;
     feeding.abort();
-    Running { outputs, drivers, shipping, recorder }.stop(&stops).await;
-    write_state(state_file, address, epoch, Some(&observed))?;
+    beside.abort();
+    Running { reloader, shipping, recorder }.stop(&stops).await;
+    write_state(arguments.state_file.as_deref(), address, epoch, Some(&observed))?;
     tracing::info!("stopped");
-    Ok(())
+    if restart.is_cancelled() { Err(RestartAsked.into()) } else { Ok(()) }
+}
+
+/// The agent ended because a command asked it to begin again.
+#[derive(Debug, Error)]
+#[error("a command asked for a restart: whoever starts the agent starts it again")]
+pub(crate) struct RestartAsked;
+
+/// What commands to the gateway work with.
+fn duties(
+    observed: &Observed,
+    reloader: &Arc<Reloader>,
+    store: StoreClient,
+    (config, arguments): (&AgentConfig, &RunArguments),
+    restart: &CancellationToken,
+) -> Duties {
+    let seen = observed.clone();
+    let status = move || serde_json::to_string_pretty(&status::status_of(&seen));
+    Duties {
+        config: arguments.config.clone(),
+        status: Box::new(move || status().unwrap_or_else(|error| error.to_string())),
+        writes: WriteDesk::new(Arc::clone(reloader), state_folder(config)),
+        reloader: Arc::clone(reloader),
+        store,
+        lane: Arc::clone(&observed.lane),
+        configuration: observed.remote.nudges(),
+        restart: restart.clone(),
+    }
+}
+
+fn floor_parts(
+    sense: &Runtime,
+    recorder: &Recorder,
+    (epoch, clock): (Epoch, Clock),
+    latency: &Arc<AlarmLatency>,
+) -> FloorParts {
+    FloorParts {
+        sense: sense.handle().clone(),
+        board: Board::default(),
+        inbox: recorder.inbox(),
+        store: recorder.client(),
+        counters: recorder.counters(),
+        lane: Arc::default(),
+        latency: Arc::clone(latency),
+        punctuality: Arc::default(),
+        certificate: Arc::default(),
+        desk: Arc::new(CommandDesk::new(clock)),
+        epoch,
+        clock,
+    }
+}
+
+/// What keeps an eye on the configuration while the agent runs; it ends when it is aborted.
+fn spawn_beside(
+    begin: &Begin,
+    observed: &Observed,
+    (desk, reloader, hangups): (Arc<ConfigurationDesk>, &Arc<Reloader>, Signal),
+    arguments: &RunArguments,
+    stops: &Stops,
+) -> JoinHandle<()> {
+    let proven = (Duration::from_secs(arguments.proven_after_s), observed.clock);
+    if let Some(copy) = begin.copy.clone() {
+        let observed = observed.clone();
+        let is_well = move || status::unready(&observed).is_none();
+        tokio::spawn(keep_good(copy, desk, is_well, proven, stops.uplink.clone()));
+    }
+    tokio::spawn(reload::follow_hangups(Arc::clone(reloader), hangups))
+}
+
+/// Takes machine files from the backend, if that is configured.
+fn follow_backend(
+    (config, floor): (&AgentConfig, Timestamp),
+    observed: &Observed,
+    reloader: &Arc<Reloader>,
+    arguments: &RunArguments,
+    stops: &Stops,
+) {
+    let plant = RunningPlant {
+        reloader: Arc::clone(reloader),
+        board: observed.board.clone(),
+        uplink: Arc::clone(&observed.uplink),
+    };
+    let (folder, clock, desk) = (arguments.config.clone(), observed.clock, Arc::clone(&observed.remote));
+    remote::spawn(config, remote::Parts { folder, plant, clock, floor, desk }, &stops.uplink);
+}
+
+/// The ends of what runs.
+#[derive(Default)]
+struct Stops {
+    drivers: CancellationToken,
+    uplink: CancellationToken,
 }
 
 /// Says that the agent runs, and later that it is asked to stop.
-async fn attend(stop: impl Future<Output = &'static str>) {
+async fn attend(stop: impl Future<Output = &'static str>, restart: &CancellationToken) {
     notify(&[NotifyState::Ready]);
-    let signal = stop.await;
+    let signal = tokio::select! {
+        signal = stop => signal,
+        () = restart.cancelled() => "restart",
+    };
     tracing::info!(signal, "stopping");
     notify(&[NotifyState::Stopping]);
 }
 
 /// What runs until the agent stops.
 struct Running {
-    outputs: JoinSet<()>,
-    drivers: JoinSet<()>,
+    reloader: Arc<Reloader>,
     shipping: Option<JoinHandle<()>>,
     recorder: Recorder,
 }
@@ -151,10 +253,11 @@ struct Running {
 impl Running {
     /// The way down: each step needs what is stopped after it.
     async fn stop(self, stops: &Stops) {
-        stops.outputs.cancel();
-        outputs::join(self.outputs).await;
-        stops.drivers.cancel();
-        join_drivers(self.drivers).await;
+        if let Some(mut floor) = self.reloader.close().await {
+            floor.stop_outputs().await;
+            stops.drivers.cancel();
+            floor.stop_drivers().await;
+        }
         if let Err(error) = self.recorder.client().flush().await {
             tracing::warn!(error = %error, "the last samples could not be flushed before delivery");
         }
@@ -168,62 +271,16 @@ impl Running {
     }
 }
 
-/// Says what the plan of the requests comes to, and answers what `check` refuses. A plant does not stand still for a
-/// late alarm, but nobody is to overlook it.
-fn told_of_plan(config: &AgentConfig) -> Arc<[String]> {
-    for rate in &config.raised {
-        let tags: Vec<&str> = rate.tags.iter().map(plant_model::TagId::as_str).collect();
-        tracing::info!(machine.id = %rate.machine, ?tags, configured_ms = rate.configured.as_millis(),
-            interval_ms = rate.interval.as_millis(), "acquired more often than configured: the alarms need it");
-    }
-    let problems = physics::compute(config).problems(Severity::Error);
-    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    for problem in &problems {
-        tracing::error!(problem, "the configuration asks for what cannot work; the agent runs all the same");
-    }
-    problems.into()
-}
-
 fn on_alarms(latency: &Arc<AlarmLatency>, clock: Clock) -> OnAlarms {
     let latency = Arc::clone(latency);
     Box::new(move |sequence, decided| latency.committed(sequence, decided, clock.now()))
 }
 
-fn board(machines: &[MachineConfig], numbers: &Numbers) -> Board {
-    let machine = |m: &MachineConfig| {
-        let series = numbers.get(&m.id).cloned().unwrap_or_default();
-        Arc::new(MachineBoard::new(m, series))
-    };
-    Board { machines: Arc::new(machines.iter().map(machine).collect()) }
-}
-
-fn catalogue(epoch: Epoch, machines: &[MachineConfig], numbers: &Numbers) -> Catalogue {
-    let machine = |m: &MachineConfig| CatalogueMachine {
-        id: m.id.clone(),
-        name: m.name.clone(),
-        kind: m.kind.clone(),
-        protocol: m.connection.protocol().to_owned(),
-        tags: m
-            .tags
-            .iter()
-            .zip(numbers.get(&m.id).into_iter().flatten())
-            .map(|(tag, series)| CatalogueTag {
-                series: *series,
-                definition: tag.definition.clone(),
-                role: tag.role,
-            })
-            .collect(),
-        alarms: m.alarms.clone(),
-    };
-    Catalogue { epoch, machines: machines.iter().map(machine).collect() }
-}
-
-fn cargo(catalogue: &Catalogue, client: StoreClient, board: &Board, traffic: UrgentTraffic) -> Cargo {
+fn cargo(epoch: Epoch, client: StoreClient, board: &Board, traffic: UrgentTraffic) -> Cargo {
     let (latency, clock) = (Arc::clone(&traffic.latency), traffic.clock);
-    let (epoch, board) = (catalogue.epoch, board.clone());
     Cargo {
         outbox: Box::new(StoreOutbox::new(epoch, client, latency, clock)),
-        sidecar: Box::new(BoardSidecar { catalogue: catalogue.encode(), board, clock }),
+        sidecar: Box::new(BoardSidecar::new(board.clone(), clock)),
         urgent: Arc::new(traffic),
     }
 }

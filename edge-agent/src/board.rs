@@ -2,16 +2,20 @@
 //! interface show. Locks are held for a copy, never across I/O.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use acquisition::{DriverCounters, LinkState, TagIndex};
 use alarm_engine::Snapshot;
+use alarm_output::AlarmKey;
 use edge_config::{Connection, MachineConfig};
 use plant_model::{
     AlarmDefinition, AlarmId, AlarmState, AlarmTransition, MachineId, Sample, TagDefinition, Timestamp,
     TransitionCause, Value,
 };
 use protocol::{Live, MachineLink, SeriesId, SeriesSamples};
+
+use crate::alarms::Readings;
+use crate::outputs::ShownOutput;
 
 /// One machine's place on the board.
 #[derive(Debug)]
@@ -50,7 +54,8 @@ pub(crate) struct Standing {
 }
 
 impl MachineBoard {
-    pub(crate) fn new(machine: &MachineConfig, series: Vec<SeriesId>) -> Self {
+    /// `counters` go on where the machine was there before.
+    pub(crate) fn new(machine: &MachineConfig, series: Vec<SeriesId>, counters: Arc<DriverCounters>) -> Self {
         let state = State {
             latest: vec![None; series.len()],
             fresh: vec![false; series.len()],
@@ -62,12 +67,36 @@ impl MachineBoard {
             name: machine.name.clone(),
             protocol: machine.connection.protocol(),
             bus: bus(&machine.connection),
-            counters: Arc::default(),
+            counters,
             tags: machine.tags.iter().map(|t| t.definition.clone()).collect(),
             alarms: machine.alarms.clone(),
             series,
             state: Mutex::new(state),
         }
+    }
+
+    /// Takes over from the place it had with other settings: what was counted, what stood by `known`, and what was read
+    /// if the same is read on.
+    pub(crate) fn take_over(&self, before: &Self, known: &Snapshot, readings: Readings) {
+        self.restore(known);
+        let before = before.lock();
+        let mut state = self.lock();
+        for (alarm, standing) in &mut state.standing {
+            let known = before.standing.get(alarm).filter(|b| b.occurrence == standing.occurrence);
+            if let Some(known) = known {
+                (standing.raised_at, standing.value) = (known.raised_at, known.value.clone());
+            }
+        }
+        if readings == Readings::GoOn {
+            state.latest.clone_from(&before.latest);
+            state.fresh.clone_from(&before.fresh);
+            state.link.clone_from(&before.link);
+        }
+    }
+
+    /// The name of one of its alarms among those of all machines.
+    pub(crate) fn key(&self, alarm: &AlarmId) -> AlarmKey {
+        AlarmKey { machine: self.id.clone(), alarm: alarm.clone() }
     }
 
     /// Alarms that stood before a restart still do.
@@ -104,6 +133,11 @@ impl MachineBoard {
     /// The series number of a tag.
     pub(crate) fn series(&self, tag: TagIndex) -> Option<SeriesId> {
         self.series.get(tag.as_usize()).copied()
+    }
+
+    /// The series numbers of its tags, in their order.
+    pub(crate) fn all_series(&self) -> &[SeriesId] {
+        &self.series
     }
 
     pub(crate) fn update<'r>(&self, newest: impl Iterator<Item = (TagIndex, &'r Sample)>) {
@@ -179,24 +213,52 @@ fn bus(connection: &Connection) -> Option<String> {
     }
 }
 
-/// All machines.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Board {
-    pub machines: Arc<Vec<Arc<MachineBoard>>>,
+/// What is configured at present: replaced as a whole by a reload.
+#[derive(Clone, Default)]
+pub(crate) struct Shown {
+    pub machines: Vec<Arc<MachineBoard>>,
+    pub outputs: Vec<ShownOutput>,
+    /// What the configuration asks for and cannot work.
+    pub impossible: Arc<[String]>,
+    /// The catalogue that tells the backend of it.
+    pub catalogue: Arc<[u8]>,
 }
 
+/// All machines. Clones show the same.
+#[derive(Clone, Default)]
+pub(crate) struct Board(Arc<RwLock<Arc<Shown>>>);
+
 impl Board {
+    #[cfg(test)]
+    pub(crate) fn of(machines: Vec<Arc<MachineBoard>>) -> Self {
+        let board = Self::default();
+        board.replace(Shown { machines, ..Shown::default() });
+        board
+    }
+
+    /// What there is now. A reload does not change it under the hands of who looks.
+    pub(crate) fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn replace(&self, shown: Shown) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(shown);
+    }
+
+    pub(crate) fn machine(&self, id: &str) -> Option<Arc<MachineBoard>> {
+        self.shown().machines.iter().find(|m| m.id.as_str() == id).cloned()
+    }
+
     pub(crate) fn refresh(&self) {
-        for machine in self.machines.iter() {
-            machine.refresh();
-        }
+        self.shown().machines.iter().for_each(|machine| machine.refresh());
     }
 
     /// What is new since the last call, with every link.
     pub(crate) fn live(&self, at: Timestamp) -> Live {
+        let machines = &self.shown().machines;
         let mut latest = Vec::new();
-        let mut links = Vec::with_capacity(self.machines.len());
-        for machine in self.machines.iter() {
+        let mut links = Vec::with_capacity(machines.len());
+        for machine in machines {
             machine.take_fresh(&mut latest);
             let (up, reason) = machine.link();
             links.push(MachineLink { machine: machine.id.clone(), up, reason });
@@ -227,8 +289,8 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn board() -> Board {
-        let machine = MachineBoard::new(&machine(), vec![SeriesId(4), SeriesId(5)]);
-        Board { machines: Arc::new(vec![Arc::new(machine)]) }
+        let machine = MachineBoard::new(&machine(), vec![SeriesId(4), SeriesId(5)], Arc::default());
+        Board::of(vec![Arc::new(machine)])
     }
 
     pub(crate) fn sample(value: i64) -> Sample {
@@ -244,7 +306,7 @@ pub(crate) mod tests {
     fn a_live_message_carries_each_new_value_once_and_all_again_after_a_refresh() {
         let board = board();
         let (first, second) = (sample(1), sample(2));
-        let machine = &board.machines[0];
+        let machine = &board.shown().machines[0];
         machine.update([(TagIndex(1), &first), (TagIndex(1), &second), (TagIndex(9), &first)].into_iter());
         let live = board.live(Timestamp::default());
         assert_eq!(live.latest, [SeriesSamples { series: SeriesId(5), samples: vec![sample(2)] }]);
@@ -259,7 +321,7 @@ pub(crate) mod tests {
     #[test]
     fn an_alarm_that_stood_before_a_restart_is_shown_until_it_returns() {
         let board = board();
-        let machine = &board.machines[0];
+        let machine = &board.shown().machines[0];
         let stood = |id: &str, state| {
             let kept =
                 AlarmSnapshot { occurrence: 3, flags: AlarmFlags::of_state(state), ..Default::default() };
@@ -280,7 +342,7 @@ pub(crate) mod tests {
     #[test]
     fn a_person_changes_the_state_of_an_alarm_and_not_what_raised_it() {
         let board = board();
-        let machine = &board.machines[0];
+        let machine = &board.shown().machines[0];
         machine.alarm_moved(&transition(AlarmState::Unacknowledged));
         let acknowledged = AlarmTransition {
             cause: TransitionCause::Acknowledged,

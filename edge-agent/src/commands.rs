@@ -4,14 +4,25 @@
 //! ([`crate::alarms::keep`]); there they are put in order with the machine's samples. Nobody waits here:
 //! what finds no room is refused, and the person who gave it is told so.
 
+mod duties;
+mod gateway;
+mod past;
+mod writing;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use plant_model::MachineId;
 use protocol::{Command, CommandOutcome, CommandResult};
 use service_kit::Clock;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+
+pub(crate) use duties::Duties;
+pub(crate) use gateway::{GatewayDesk, Steward};
+pub(crate) use past::PastCommands;
+pub(crate) use writing::WriteDesk;
 
 /// Commands that wait for one machine. They are carried out in microseconds; more than this is no person.
 const INBOX_MAX: usize = 16;
@@ -28,28 +39,35 @@ pub(crate) struct Order {
 /// The way to every machine's alarms.
 #[derive(Debug)]
 pub(crate) struct CommandDesk {
-    inboxes: HashMap<MachineId, mpsc::Sender<Order>>,
+    inboxes: RwLock<HashMap<MachineId, mpsc::Sender<Order>>>,
     clock: Clock,
     unreadable: AtomicU64,
 }
 
 impl CommandDesk {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { inboxes: HashMap::new(), clock, unreadable: AtomicU64::new(0) }
+        Self { inboxes: RwLock::default(), clock, unreadable: AtomicU64::new(0) }
     }
 
     /// Opens the inbox of a machine.
-    pub(crate) fn open(&mut self, machine: MachineId) -> mpsc::Receiver<Order> {
+    pub(crate) fn open(&self, machine: MachineId) -> mpsc::Receiver<Order> {
         let (inbox, orders) = mpsc::channel(INBOX_MAX);
-        self.inboxes.insert(machine, inbox);
+        self.inboxes.write().unwrap_or_else(PoisonError::into_inner).insert(machine, inbox);
         orders
+    }
+
+    /// There is no such machine any more.
+    pub(crate) fn close(&self, machine: &MachineId) {
+        self.inboxes.write().unwrap_or_else(PoisonError::into_inner).remove(machine);
     }
 
     /// Hands a command to its machine. `reply` is called exactly once, here or by the machine's task.
     pub(crate) fn give(&self, command: Command, reply: Reply) {
         tracing::info!(machine.id = %command.machine, alarm.id = %command.alarm, verb = command.request.name(),
             command.id = %command.operation.command, "a command");
-        let Some(inbox) = self.inboxes.get(&command.machine) else {
+        let inbox =
+            self.inboxes.read().unwrap_or_else(PoisonError::into_inner).get(&command.machine).cloned();
+        let Some(inbox) = inbox else {
             let reason = format!("this gateway has no machine {}", command.machine);
             return reply(refused(&command, reason, self.clock));
         };
@@ -81,6 +99,7 @@ fn refused(command: &Command, reason: String, clock: Clock) -> CommandResult {
         outcome: CommandOutcome::Refused { reason },
         repeated: false,
         decided_at: clock.wall(),
+        output: String::new(),
     }
 }
 
@@ -130,7 +149,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_command_for_a_machine_that_is_not_there_or_stops_is_refused_with_the_reason() {
-        let (mut desk, answers) = (CommandDesk::new(Clock::start()), Answers::default());
+        let (desk, answers) = (CommandDesk::new(Clock::start()), Answers::default());
         desk.give(command("a", AlarmCommand::Unshelve, None), answers.reply());
         drop(desk.open(MachineId::new("lathe-1").expect("valid")));
         desk.give(command("b", AlarmCommand::Unshelve, None), answers.reply());
@@ -139,7 +158,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_full_inbox_refuses_and_keeps_the_order_of_what_it_holds() {
-        let (mut desk, answers) = (CommandDesk::new(Clock::start()), Answers::default());
+        let (desk, answers) = (CommandDesk::new(Clock::start()), Answers::default());
         let mut orders = desk.open(MachineId::new("lathe-1").expect("valid"));
         for n in 0..=INBOX_MAX {
             desk.give(command(&format!("c{n}"), AlarmCommand::Unshelve, None), answers.reply());

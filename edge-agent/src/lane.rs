@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use delivery::Replay;
 use edge_store::Decided;
 use plant_model::Timestamp;
 use protocol::limits::LIVE_TRANSITIONS_MAX;
-use protocol::{Command, CommandResult, Live};
+use protocol::{CommandOutcome, CommandResult, Instruction, Live};
 use service_kit::Clock;
 use tokio::sync::Notify;
 use uplink_mqtt::{Urgent, UrgentFuture, UrgentMessage};
 
-use crate::commands::CommandDesk;
+use crate::commands::{CommandDesk, GatewayDesk};
 use crate::latency::{AlarmLatency, Stage, mark};
 use crate::time::TimeDesk;
 
@@ -30,6 +31,8 @@ const RESULTS_MAX: usize = 256;
 struct Waiting {
     transitions: VecDeque<Decided>,
     results: VecDeque<CommandResult>,
+    /// Batches that somebody asks for again. A connection that is lost takes it along: whoever asked can see what came.
+    replay: Option<Replay>,
     /// In the message that was given to the transport last.
     given: Vec<Decided>,
 }
@@ -68,6 +71,16 @@ impl FastLane {
         self.changed.notify_one();
     }
 
+    /// Whether results wait for the transport.
+    pub(crate) fn has_results(&self) -> bool {
+        !self.lock().results.is_empty()
+    }
+
+    /// Has acknowledged batches sent again; the newest request counts.
+    pub(crate) fn push_replay(&self, replay: Replay) {
+        self.lock().replay = Some(replay);
+    }
+
     fn count_dropped(&self, count: usize) {
         self.dropped.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
     }
@@ -103,6 +116,7 @@ impl FastLane {
 pub(crate) struct UrgentTraffic {
     pub lane: Arc<FastLane>,
     pub desk: Arc<CommandDesk>,
+    pub gateway: GatewayDesk,
     pub latency: Arc<AlarmLatency>,
     pub time: Arc<TimeDesk>,
     pub clock: Clock,
@@ -153,16 +167,26 @@ impl Urgent for UrgentTraffic {
     }
 
     fn command(&self, message: &[u8]) {
-        match Command::decode(message) {
-            Ok(command) => {
-                let lane = Arc::clone(&self.lane);
-                self.desk.give(command, Box::new(move |result| lane.push_result(result)));
-            }
+        let lane = Arc::clone(&self.lane);
+        let reply = Box::new(move |result| lane.push_result(result));
+        match Instruction::decode(message) {
+            Ok(Instruction::Alarm(command)) => self.desk.give(command, reply),
+            Ok(Instruction::Gateway(command)) => self.gateway.give(command, reply),
             Err(error) => {
                 self.desk.count_unreadable();
-                tracing::warn!(error = %error, "a command cannot be read and is not answered");
+                tracing::warn!(error = %error, "a command cannot be read");
+                // Whoever gave it hears of it, if it can be said what is not done.
+                if let Some(command) = Instruction::id_of(message) {
+                    let outcome = CommandOutcome::Refused { reason: error.to_string() };
+                    let (decided_at, output) = (self.clock.wall(), String::new());
+                    reply(CommandResult { command, outcome, repeated: false, decided_at, output });
+                }
             }
         }
+    }
+
+    fn replay(&self) -> Option<Replay> {
+        self.lane.lock().replay.take()
     }
 }
 
@@ -179,6 +203,7 @@ mod tests {
         UrgentTraffic {
             lane: Arc::default(),
             desk: Arc::new(CommandDesk::new(clock)),
+            gateway: GatewayDesk::new(clock).0,
             latency: Arc::default(),
             time: Arc::new(TimeDesk::of_the_system(clock)),
             clock,
@@ -197,6 +222,7 @@ mod tests {
             outcome: CommandOutcome::Done,
             repeated: false,
             decided_at: Timestamp::default(),
+            output: String::new(),
         }
     }
 
@@ -251,6 +277,18 @@ mod tests {
             traffic.latency.rows().iter().map(|r| (r.stage, r.count)).collect::<Vec<_>>(),
             [("sent", 2)]
         );
+    }
+
+    #[test]
+    fn a_command_that_is_not_known_is_refused_under_its_id() {
+        let traffic = traffic();
+        // The first field of the message, and a verb.
+        traffic.command(b"\x02\x0a\x03c-7\x2a\x04melt");
+        let Some(UrgentMessage::Result(bytes)) = traffic.next() else { panic!("an answer") };
+        let answer = CommandResult::decode(&bytes).expect("a result");
+        assert_eq!((answer.command.as_str(), traffic.desk.unreadable()), ("c-7", 1));
+        let CommandOutcome::Refused { reason } = answer.outcome else { panic!("refused: {answer:?}") };
+        assert!(reason.contains("melt"), "{reason}");
     }
 
     #[test]

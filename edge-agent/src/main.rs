@@ -2,25 +2,33 @@
 
 mod alarms;
 mod app;
+mod begin;
 mod board;
 mod buffer_key;
 mod buffer_view;
 mod bus_load;
+mod catalogue;
 mod certificate;
 mod cli;
 mod commands;
+mod configuration;
 mod floor;
 mod gateway;
+mod good_copy;
 mod lane;
 mod latency;
+mod lines;
 mod operate;
 mod outbox;
 mod outputs;
 mod page;
 mod promise;
+mod reload;
+mod remote;
 mod sink;
 mod start;
 mod status;
+mod task;
 mod time;
 mod tools;
 mod view;
@@ -36,6 +44,9 @@ use tools::Found;
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h): a restart will not help.
 const EXIT_CONFIG: u8 = 78;
 
+/// A command asked for a restart (`EX_TEMPFAIL`): a service manager that restarts after failures does it, too.
+const EXIT_RESTART: u8 = 75;
+
 /// What was looked for is not there, what was written is not confirmed, or what was checked is not sound.
 const EXIT_NOTHING: u8 = 3;
 
@@ -44,7 +55,9 @@ fn main() -> ExitCode {
     telemetry::init(cli.log_format.into(), &cli.log);
     let outcome = match cli.command {
         Command::Run(arguments) => app::run(&arguments).map(|()| Found::Something),
+        Command::Reload(arguments) => tools::reload::run(&arguments),
         Command::Enrol(arguments) => tools::enrol::run(&arguments),
+        Command::Config(command) => tools::config::run(&command),
         Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
         Command::Alarm(AlarmCommand::Test(arguments)) => tools::alarm_test::run(&arguments),
         Command::Buffer(command) => tools::buffer::run(&command),
@@ -64,9 +77,11 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Found::Something) => ExitCode::SUCCESS,
         Ok(Found::Nothing) => ExitCode::from(EXIT_NOTHING),
+        Err(error) if error.downcast_ref::<app::RestartAsked>().is_some() => ExitCode::from(EXIT_RESTART),
         Err(error) => {
             report(&error);
-            let is_config = error.downcast_ref::<edge_config::ConfigErrors>().is_some();
+            let is_config = error.downcast_ref::<edge_config::ConfigErrors>().is_some()
+                || error.downcast_ref::<tools::WrongConfiguration>().is_some();
             ExitCode::from(if is_config { EXIT_CONFIG } else { 1 })
         }
     }

@@ -52,8 +52,9 @@ pub(crate) async fn form(
     State(observed): State<Arc<Observed>>,
     Path((machine, alarm)): Path<(String, String)>,
 ) -> Response {
-    let found = observed.board.machines.iter().find(|m| m.id.as_str() == machine);
-    let Some(((definition, standing), machine)) = found.and_then(|m| Some((m.alarm(&alarm)?, m))) else {
+    let found = observed.board.machine(&machine);
+    let Some(((definition, standing), machine)) = found.as_ref().and_then(|m| Some((m.alarm(&alarm)?, m)))
+    else {
         let text = format!("there is no alarm {alarm} of a machine {machine}; / lists all\n");
         return (StatusCode::NOT_FOUND, text).into_response();
     };
@@ -102,7 +103,7 @@ fn told(status: StatusCode, text: &str) -> Response {
 }
 
 /// Whether a form comes from a page of ours.
-fn is_own_page(headers: &HeaderMap) -> bool {
+pub(crate) fn is_own_page(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let (Some(host), Some(origin)) = (text(header::HOST), text(header::ORIGIN)) else { return false };
     let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(n, _)| n);

@@ -71,16 +71,31 @@ impl Outbox for StoreOutbox {
 
 /// Catalogue and live values.
 pub(crate) struct BoardSidecar {
-    pub catalogue: Vec<u8>,
     pub board: Board,
     pub clock: Clock,
+    /// The catalogue that was told last.
+    pub told: Arc<[u8]>,
+}
+
+impl BoardSidecar {
+    pub(crate) fn new(board: Board, clock: Clock) -> Self {
+        Self { board, clock, told: Arc::default() }
+    }
 }
 
 impl Sidecar for BoardSidecar {
-    fn catalogue(&self) -> Vec<u8> {
+    fn catalogue(&mut self) -> Vec<u8> {
         // Asked for once a connection: the backend may have forgotten what it was told before.
         self.board.refresh();
-        self.catalogue.clone()
+        self.told = Arc::clone(&self.board.shown().catalogue);
+        self.told.to_vec()
+    }
+
+    fn new_catalogue(&mut self) -> Option<Vec<u8>> {
+        let now = Arc::clone(&self.board.shown().catalogue);
+        let is_new = !Arc::ptr_eq(&now, &self.told) && now != self.told;
+        self.told = now;
+        is_new.then(|| self.told.to_vec())
     }
 
     fn live(&mut self) -> Option<Vec<u8>> {

@@ -9,7 +9,9 @@ use axum::response::Html;
 use plant_model::{AlarmDefinition, AlarmState};
 
 use crate::board::{MachineBoard, Standing};
+use crate::configuration::{ConfigurationStatus, Origin};
 use crate::operate::Page;
+use crate::remote::RemoteStatus;
 use crate::status::{Alarms, Bus, Machine, Status, Time};
 use crate::view::{AlarmView, Class, MachineView, TagView, age};
 
@@ -40,6 +42,7 @@ pub(crate) fn render(status: &Status, machines: &[MachineView], operable: bool) 
     head(&mut out, &title, format_args!("<meta http-equiv=\"refresh\" content=\"{REFRESH_S}\">"));
     let (version, uptime) = (status.version, age(Some(status.uptime_s * 1_000)));
     push(&mut out, format_args!("<p>edge-agent {version}, running for {uptime}</p>"));
+    configuration(&mut out, &status.configuration);
     for problem in status.impossible.iter() {
         push(&mut out, format_args!("<p class=\"bad\">This cannot work: {}</p>", escaped(problem)));
     }
@@ -166,6 +169,24 @@ fn clock(time: &Time) -> String {
     text
 }
 
+/// What is wrong with the files, while another configuration is in use.
+fn configuration(out: &mut String, configuration: &ConfigurationStatus) {
+    if configuration.origin == Origin::LastGood {
+        out.push_str(
+            "<p class=\"bad\">The last configuration that ran well is in use: the files are wrong. ",
+        );
+        out.push_str("Mend them and run <code>edge-agent reload</code>.</p>");
+    }
+    if configuration.refused.is_empty() {
+        return;
+    }
+    out.push_str("<p class=\"bad\">The configuration files are not in use:</p><ul>");
+    for problem in &configuration.refused {
+        push(out, format_args!("<li>{}</li>", escaped(problem)));
+    }
+    out.push_str("</ul>");
+}
+
 fn delivery(out: &mut String, status: &Status) {
     let (buffer, uplink, samples) = (&status.buffer, &status.uplink, &status.samples);
     let trouble = match uplink.last_error.as_str() {
@@ -177,13 +198,14 @@ fn delivery(out: &mut String, status: &Status) {
         format_args!(
             "<h2>Buffer and uplink</h2><table>\
              <tr><th>uplink</th><td>{}</td></tr><tr><th>waiting for delivery</th><td>{} batches</td></tr>\
-             <tr><th>certificate</th><td>{}</td></tr>\
+             <tr><th>certificate</th><td>{}</td></tr>{}\
              <tr><th>clock</th><td>{}</td></tr><tr><th>buffer</th><td>{}, {} batches committed, {} failures</td></tr>\
              <tr><th>samples</th><td>{} acquired, {} withheld as unchanged, {} restated, \
              {} committed, {} dropped</td></tr></table>",
             state(uplink.connected, "connected", &trouble),
             buffer.backlog_batches,
             certificate(status),
+            remote(status.remote.as_ref()),
             clock(&status.clock),
             state(!buffer.stalled, "commits", "cannot commit: check the disk"),
             buffer.batches_committed,
@@ -202,6 +224,29 @@ fn certificate(status: &Status) -> String {
     let good = format!("good for {} days", certificate.days_left);
     let bad = certificate.error.clone().unwrap_or_else(|| "it has ended".to_owned());
     state(certificate.error.is_none() && certificate.days_left >= 0, &good, &bad)
+}
+
+/// A line of a table, if anything comes from the backend.
+fn remote(remote: Option<&RemoteStatus>) -> String {
+    let Some(remote) = remote else { return String::new() };
+    let version = |version: Option<u32>| version.map_or_else(String::new, |version| format!(" {version}"));
+    let (named, applied) = (version(remote.version), version(remote.applied));
+    let told = match remote.state {
+        "current" => format!("version{named} of the backend"),
+        "trial" => format!("version{named} of the backend, on trial"),
+        "local" => "the files of this gateway".to_owned(),
+        state => format!("version{named} of the backend is not in use: {state}; version in use:{applied}"),
+    };
+    let is_well = matches!(remote.state, "current" | "trial" | "local");
+    let edited: Vec<&str> = remote.drift.iter().map(|drifted| drifted.file.as_str()).collect();
+    let detail =
+        if edited.is_empty() { String::new() } else { format!(" Edited here: {}.", edited.join(", ")) };
+    let error = remote.error.as_ref().map(|error| format!(" Not reached: {error}.")).unwrap_or_default();
+    format!(
+        "<tr><th>machine files</th><td>{} {}</td></tr>",
+        state(is_well, &told, &told),
+        escaped(&format!("{}{detail}{error}", remote.detail))
+    )
 }
 
 fn alarms(out: &mut String, machines: &[MachineView], operable: bool) {

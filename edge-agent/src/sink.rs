@@ -11,7 +11,6 @@ use crate::board::MachineBoard;
 
 pub(crate) struct Sink {
     alarms: Arc<MachineAlarms>,
-    board: Arc<MachineBoard>,
     inbox: SampleInbox,
     filter: ChangeFilter,
     clock: Clock,
@@ -20,19 +19,18 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn new(
         alarms: Arc<MachineAlarms>,
-        board: Arc<MachineBoard>,
         inbox: SampleInbox,
         filter: ChangeFilter,
         clock: Clock,
     ) -> Self {
-        Self { alarms, board, inbox, filter, clock }
+        Self { alarms, inbox, filter, clock }
     }
 }
 
 impl Sink {
     /// Leaves what is worth it to the recorder. Alarms and board have seen everything.
-    fn record(&mut self, readings: &[Reading]) {
-        let (board, filter) = (&self.board, &mut self.filter);
+    fn record(&mut self, readings: &[Reading], board: &MachineBoard) {
+        let filter = &mut self.filter;
         let mut withheld = 0;
         self.inbox.push_samples(readings.iter().filter_map(|r| {
             if !filter.admits(r) {
@@ -45,12 +43,12 @@ impl Sink {
     }
 
     /// A machine that reports changes has said by its silence that the others stand.
-    fn restate(&mut self) {
+    fn restate(&mut self, board: &MachineBoard) {
         let now = Instants {
             gateway_timestamp: self.clock.wall().to_whole_millis(),
             received_at: self.clock.now(),
         };
-        let (board, mut standing) = (&self.board, Vec::new());
+        let mut standing = Vec::new();
         self.filter
             .restate(now, |tag, sample| standing.extend(board.series(tag).map(|series| (series, sample))));
         if !standing.is_empty() {
@@ -63,17 +61,15 @@ impl Sink {
 impl MachineSink for Sink {
     fn accept(&mut self, readings: &[Reading]) {
         // Alarms first: a decision waits for nothing.
-        self.alarms.samples(readings);
+        let board = self.alarms.samples(readings);
         if !readings.is_empty() {
-            self.board.update(readings.iter().map(|r| (r.tag, &r.sample)));
-            self.record(readings);
+            self.record(readings, &board);
         }
-        self.restate();
+        self.restate(&board);
     }
 
     fn link(&mut self, link: LinkState) {
         self.alarms.link(&link);
-        self.board.set_link(link);
     }
 }
 
@@ -103,7 +99,7 @@ mod tests {
     fn sink(machine: &MachineConfig, inbox: SampleInbox, clock: Clock) -> (Sink, Arc<MachineBoard>) {
         let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
         let engine = AlarmEngine::new(machine.id.clone(), &tags, machine.alarms.clone());
-        let board = Arc::new(MachineBoard::new(machine, vec![SeriesId(1)]));
+        let board = Arc::new(MachineBoard::new(machine, vec![SeriesId(1)], Arc::default()));
         let outlets = Outlets {
             outputs: Arc::default(),
             board: Arc::clone(&board),
@@ -114,7 +110,7 @@ mod tests {
         };
         let alarms =
             Arc::new(MachineAlarms::new(engine.expect("a good machine"), Promise::default(), outlets));
-        (Sink::new(alarms, Arc::clone(&board), inbox, machine.change_filter(), clock), board)
+        (Sink::new(alarms, inbox, machine.change_filter(), clock), board)
     }
 
     fn reading(value: f64, clock: Clock) -> Reading {

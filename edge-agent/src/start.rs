@@ -1,14 +1,13 @@
-//! What a start takes up from the last run: the buffer, the numbers of the series, how the alarms stood.
+//! What a start takes up from the last run: the buffer, and how the alarms stood.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use alarm_engine::{AlarmSnapshot, PastCommand, Snapshot};
 use anyhow::Result;
-use edge_config::{AgentConfig, MachineConfig};
+use edge_config::AgentConfig;
 use edge_store::{EdgeStore, Opened, Settings, StoredAlarm, StoredCommand};
 use plant_model::{MachineId, TimeKeeper, Timestamp};
-use protocol::SeriesId;
 use service_kit::Clock;
 
 use crate::buffer_key;
@@ -61,22 +60,6 @@ fn report_damage(opened: &Opened, path: &Path) {
             "the buffer was damaged beyond reading: it is kept under its new name, and an empty buffer with a new \
              epoch is in use; batches that were not delivered are only in the file set aside"),
     }
-}
-
-pub(crate) type Numbers = HashMap<plant_model::MachineId, Vec<SeriesId>>;
-
-pub(crate) fn number_series(
-    store: &mut EdgeStore,
-    machines: &[MachineConfig],
-    clock: Clock,
-) -> Result<Numbers> {
-    machines
-        .iter()
-        .map(|machine| {
-            let tags: Vec<_> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
-            Ok((machine.id.clone(), store.series(&machine.id, &tags, clock.wall())?))
-        })
-        .collect()
 }
 
 pub(crate) type Snapshots = HashMap<MachineId, Snapshot>;

@@ -6,6 +6,7 @@
 //! | `/status` | state and counts since start, JSON |
 //! | `/machines`, `/machines/{id}` | machines with the newest value of each tag and alarms, JSON |
 //! | `/machines/{id}/alarms/{alarm}` | a form for commands to the alarm (`status.alarm_commands`) |
+//! | `/reload` | `POST`: reads the configuration anew, JSON |
 //! | `/buffer`, `/buffer/gaps` | what the buffer holds, and what it records as lost, JSON |
 //! | `/livez` | the process answers |
 //! | `/readyz` | drivers run and the buffer commits; else 503 and the reason |
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use edge_store::{BufferHealth, RecorderCounters, StoreClient, StoreError, Usage};
 use plant_model::{Monotonic, TimeChange, TimeSource};
@@ -30,10 +31,13 @@ use crate::buffer_view::{self, BufferView, LossesView};
 use crate::bus_load::{BusLoad, BusMeter};
 use crate::certificate::{self, Certificate, CertificateStatus};
 use crate::commands::CommandDesk;
+use crate::configuration::{ConfigurationDesk, ConfigurationStatus};
 use crate::lane::FastLane;
 use crate::latency::{AlarmLatency, LatencyRow};
-use crate::outputs::{AlarmOutput, ShownOutput};
+use crate::outputs::AlarmOutput;
 use crate::promise::{LateAlarm, Punctuality};
+use crate::reload::{Reloader, web};
+use crate::remote::{RemoteDesk, RemoteStatus};
 use crate::time::TimeDesk;
 use crate::view::MachineView;
 use crate::{operate, page};
@@ -63,10 +67,10 @@ pub(crate) struct Observed {
     pub lane: Arc<FastLane>,
     pub latency: Arc<AlarmLatency>,
     pub punctuality: Arc<Punctuality>,
-    /// What the configuration asks for and cannot work.
-    pub impossible: Arc<[String]>,
     pub desk: Arc<CommandDesk>,
-    pub outputs: Vec<ShownOutput>,
+    pub configuration: Arc<ConfigurationDesk>,
+    pub reloader: Option<Arc<Reloader>>,
+    pub remote: Arc<RemoteDesk>,
     /// Whether the page takes alarm commands.
     pub alarm_commands: bool,
 }
@@ -84,6 +88,10 @@ pub(crate) fn router(observed: Observed) -> Router {
     let router = match observed.alarm_commands {
         true => router.route("/machines/{id}/alarms/{alarm}", operation),
         false => router,
+    };
+    let router = match observed.reloader.clone() {
+        Some(reloader) => router.route("/reload", post(web::reload).with_state(reloader)),
+        None => router,
     };
     router
         .route("/", get(index))
@@ -107,6 +115,9 @@ pub(crate) struct Status {
     pub uptime_s: u64,
     /// What the configuration asks for and cannot work, as `check` says it.
     pub impossible: Arc<[String]>,
+    pub configuration: ConfigurationStatus,
+    /// `null` where nothing comes from the backend.
+    pub remote: Option<RemoteStatus>,
     pub clock: Time,
     pub samples: Samples,
     pub buffer: Buffer,
@@ -270,9 +281,9 @@ async fn one_machine(
     State(served): State<Arc<Served>>,
     Path(id): Path<String>,
 ) -> Result<Json<MachineView>, (StatusCode, String)> {
-    let found = served.observed.board.machines.iter().find(|m| m.id.as_str() == id);
+    let found = served.observed.board.machine(&id);
     let missing = || (StatusCode::NOT_FOUND, format!("there is no machine {id}; /machines lists all\n"));
-    found.map(|m| Json(served.view(m))).ok_or_else(missing)
+    found.map(|m| Json(served.view(&m))).ok_or_else(missing)
 }
 
 impl Served {
@@ -281,7 +292,7 @@ impl Served {
     }
 
     fn views(&self) -> Vec<MachineView> {
-        self.observed.board.machines.iter().map(|m| self.view(m)).collect()
+        self.observed.board.shown().machines.iter().map(|m| self.view(m)).collect()
     }
 
     fn view(&self, machine: &MachineBoard) -> MachineView {
@@ -297,7 +308,7 @@ impl Served {
 /// Each bus once, in the order of its first machine; all machines on it count the same time.
 fn buses(observed: &Observed, meter: &BusMeter) -> Vec<Bus> {
     let mut buses: Vec<Bus> = Vec::new();
-    for machine in observed.board.machines.iter() {
+    for machine in &observed.board.shown().machines {
         let Some(name) = &machine.bus else { continue };
         match buses.iter_mut().find(|b| b.bus == *name) {
             Some(known) => known.machines.push(machine.id.to_string()),
@@ -318,7 +329,7 @@ async fn readyz(State(served): State<Arc<Served>>) -> (StatusCode, String) {
     }
 }
 
-fn unready(observed: &Observed) -> Option<&'static str> {
+pub(crate) fn unready(observed: &Observed) -> Option<&'static str> {
     let beat = Monotonic::from_micros(observed.heartbeat.load(Ordering::Relaxed));
     if observed.clock.now().since(beat) > BEAT_LAG_MAX {
         return Some("the scheduler of the drivers hangs: the watchdog restarts the agent; see its log");
@@ -334,7 +345,8 @@ fn unready(observed: &Observed) -> Option<&'static str> {
 
 /// The state, with the load of the buses since the start.
 pub(crate) fn status_of(observed: &Observed) -> Status {
-    let machines: Vec<Machine> = observed.board.machines.iter().map(|m| machine(m)).collect();
+    let shown = observed.board.shown();
+    let machines: Vec<Machine> = shown.machines.iter().map(|m| machine(m)).collect();
     let load = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
     let (recorder, uplink) = (&observed.recorder, &observed.uplink);
     Status {
@@ -343,7 +355,9 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
         gateway: observed.gateway.clone(),
         epoch: observed.epoch.clone(),
         uptime_s: observed.clock.now().micros() / 1_000_000,
-        impossible: Arc::clone(&observed.impossible),
+        impossible: Arc::clone(&shown.impossible),
+        configuration: observed.configuration.status(),
+        remote: observed.remote.status(),
         clock: time(observed),
         samples: Samples {
             scheduled: machines.iter().map(|m| m.scheduled_samples).sum(),
@@ -385,7 +399,7 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
             latency: observed.latency.rows(),
             late: observed.punctuality.late().into_iter().collect(),
             last_late: observed.punctuality.last(),
-            outputs: observed.outputs.iter().map(|o| o.report(observed.clock.now())).collect(),
+            outputs: shown.outputs.iter().map(|o| o.report(observed.clock.now())).collect(),
         },
         buses: buses(observed, &BusMeter::default()),
         machines,
@@ -467,9 +481,10 @@ pub(crate) mod tests {
             lane: Arc::default(),
             latency: Arc::default(),
             punctuality: Arc::default(),
-            impossible: Arc::new([]),
             desk: Arc::new(CommandDesk::new(clock)),
-            outputs: Vec::new(),
+            configuration: Arc::default(),
+            reloader: None,
+            remote: Arc::default(),
             alarm_commands: false,
         }
     }
@@ -485,7 +500,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn the_page_shows_tags_alarms_and_links_without_scripts() {
         let observed = observed();
-        observed.board.machines[0].update([(TagIndex(1), &sample(77))].into_iter());
+        observed.board.shown().machines[0].update([(TagIndex(1), &sample(77))].into_iter());
         let page = local::get(served(observed).await, "/").await.expect("served");
         let page = String::from_utf8(page).expect("text");
         assert!(page.contains("Lathe &lt;1&gt;") && !page.contains("Lathe <1>"), "names are escaped: {page}");
@@ -503,20 +518,20 @@ pub(crate) mod tests {
                  enumeration = {{ 0 = \"stopped\", 1 = \"running\" }}\n"
             );
             let config = edge_config::read_machine("press.toml".as_ref(), &text).expect("valid");
-            let board = MachineBoard::new(&config, vec![protocol::SeriesId(u32::from(unit))]);
+            let board = MachineBoard::new(&config, vec![protocol::SeriesId(u32::from(unit))], Arc::default());
             board.update([(TagIndex(0), &sample(1))].into_iter());
             board
         };
         let observed = observed();
         let busy_us = observed.clock.now().micros() / 2;
-        let mut machines = observed.board.machines.to_vec();
+        let mut machines = observed.board.shown().machines.clone();
         for machine in [press("press-1", 1), press("press-2", 2)] {
             machine.counters.busy_us.add(busy_us);
             machines.push(Arc::new(machine));
         }
         machines[0].counters.doubtful_source_times.add(7);
         machines[0].counters.withheld_samples.add(5);
-        Observed { board: Board { machines: Arc::new(machines) }, ..observed }
+        Observed { board: Board::of(machines), ..observed }
     }
 
     #[tokio::test]

@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_machine_is_seen_with_values_quality_age_and_alarms() {
         let board = board();
-        let machine = &board.machines[0];
+        let machine = &board.shown().machines[0];
         machine.set_link(LinkState::Up);
         machine.update([(TagIndex(0), &sample(2_000_000))].into_iter());
         machine.alarm_moved(&transition(plant_model::AlarmState::Unacknowledged));

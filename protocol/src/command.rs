@@ -8,7 +8,7 @@ use std::time::Duration;
 use plant_model::{AlarmCommand, AlarmId, CommandId, MachineId, OperatorAction, Timestamp};
 
 use crate::journal::text;
-use crate::limits::ACTOR_BYTES_MAX;
+use crate::limits::{ACTOR_BYTES_MAX, OUTPUT_BYTES_MAX};
 use crate::{DecodeError, container, wire};
 
 /// What a person asks of one alarm of one machine.
@@ -56,6 +56,8 @@ pub struct CommandResult {
     pub repeated: bool,
     /// When the gateway decided, by its wall clock.
     pub decided_at: Timestamp,
+    /// What it has to say beside, for people; at most [`OUTPUT_BYTES_MAX`] bytes, often nothing.
+    pub output: String,
 }
 
 impl Command {
@@ -90,6 +92,7 @@ impl Command {
             comment: self.operation.comment.clone(),
             issued_at_us: self.issued_at.micros(),
             expires_at_us: self.expires_at.micros(),
+            ..wire::Command::default()
         })
     }
 
@@ -98,7 +101,10 @@ impl Command {
     /// # Errors
     /// The bytes are no command, or something that the verb needs is missing.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let command: wire::Command = container::open_plain(bytes, "Command")?;
+        Self::from_wire(container::open_plain(bytes, "Command")?)
+    }
+
+    pub(crate) fn from_wire(command: wire::Command) -> Result<Self, DecodeError> {
         let request = request(&command)?;
         let occurrence = Some(command.occurrence).filter(|n| *n > 0);
         if Self::needs_occurrence(&request) && occurrence.is_none() {
@@ -109,11 +115,7 @@ impl Command {
             alarm: AlarmId::new(&command.alarm)?,
             occurrence,
             request,
-            operation: OperatorAction {
-                command: CommandId::new(&command.id)?,
-                actor: actor(command.actor)?,
-                comment: text("comment", command.comment)?,
-            },
+            operation: operation(&command.id, command.actor, command.comment)?,
             issued_at: Timestamp::from_micros(command.issued_at_us),
             expires_at: Timestamp::from_micros(command.expires_at_us),
         })
@@ -141,6 +143,14 @@ fn request(command: &wire::Command) -> Result<AlarmCommand, DecodeError> {
     Ok(asked)
 }
 
+pub(crate) fn operation(id: &str, name: String, comment: String) -> Result<OperatorAction, DecodeError> {
+    Ok(OperatorAction {
+        command: CommandId::new(id)?,
+        actor: actor(name)?,
+        comment: text("comment", comment)?,
+    })
+}
+
 fn actor(name: String) -> Result<String, DecodeError> {
     if name.is_empty() {
         return Err(DecodeError::field("actor", "somebody must have given the command"));
@@ -166,6 +176,7 @@ impl CommandResult {
             reason,
             repeated: self.repeated,
             decided_at_us: self.decided_at.micros(),
+            output: self.output.clone(),
         })
     }
 
@@ -175,6 +186,10 @@ impl CommandResult {
     /// The bytes are no result.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let result: wire::CommandResult = container::open_plain(bytes, "CommandResult")?;
+        if result.output.len() > OUTPUT_BYTES_MAX {
+            let (actual, allowed) = (result.output.len(), OUTPUT_BYTES_MAX);
+            return Err(DecodeError::TooLarge { what: "output", actual, allowed });
+        }
         let outcome = match result.outcome.as_str() {
             "done" => CommandOutcome::Done,
             "refused" => CommandOutcome::Refused { reason: text("reason", result.reason)? },
@@ -189,6 +204,7 @@ impl CommandResult {
             outcome,
             repeated: result.repeated,
             decided_at: Timestamp::from_micros(result.decided_at_us),
+            output: result.output,
         })
     }
 }

@@ -16,17 +16,19 @@ mod definition;
 mod diagnostic;
 mod enrolment;
 mod error;
+mod instruction;
 mod journal;
 pub mod limits;
 mod live;
 mod placing;
 mod stream;
 mod topic;
+mod version;
 mod wire;
 
 pub use batch::{Batch, BatchBody, BatchHeader, Detail, HEADER_BYTES};
 pub use catalogue::{Catalogue, CatalogueMachine, CatalogueTag, GATEWAY_ID, TagRole};
-pub use columns::{SeriesId, SeriesSamples};
+pub use columns::{ApartColumns, ColumnFrame, SeriesId, SeriesSamples, samples_from_bytes, samples_to_bytes};
 pub use command::{Command, CommandOutcome, CommandResult};
 pub use configuration::{
     CONFIGURATION_PATH, CONFIGURATION_SIGNER_URI, Configuration, ConfigurationError, ConfigurationFiles,
@@ -40,7 +42,9 @@ pub use enrolment::{
     RENEW_PATH, RenewalRequest,
 };
 pub use error::DecodeError;
+pub use instruction::{GatewayCommand, GatewayVerb, Instruction};
 pub use live::{Live, MachineLink};
 pub use placing::Certainty;
 pub use stream::{Epoch, Sequence, StreamId};
 pub use topic::{Channel, Topic, TopicError};
+pub use version::{AgentVersion, VersionError};

@@ -27,6 +27,9 @@ pub const ACTOR_BYTES_MAX: usize = 128;
 /// Longest text for people (names, units, messages, reasons), in bytes.
 pub const TEXT_BYTES_MAX: usize = 1_024;
 
+/// Longest output of a command, in bytes: what a person reads on one screen, not an archive.
+pub const OUTPUT_BYTES_MAX: usize = 16 << 10;
+
 /// Most machine files in a configuration: one for each machine of a catalogue.
 pub const CONFIGURATION_FILES_MAX: usize = CATALOGUE_MACHINES_MAX;
 

@@ -381,6 +381,24 @@ pub(crate) struct Command {
     pub issued_at_us: i64,
     #[prost(sint64, tag = "11")]
     pub expires_at_us: i64,
+    #[prost(string, tag = "12")]
+    pub tag: String,
+    #[prost(bool, optional, tag = "13")]
+    pub bool_value: Option<bool>,
+    #[prost(sint64, optional, tag = "14")]
+    pub int_value: Option<i64>,
+    #[prost(double, optional, tag = "15")]
+    pub float_value: Option<f64>,
+    #[prost(string, optional, tag = "16")]
+    pub text_value: Option<String>,
+    #[prost(uint32, tag = "17")]
+    pub stream: u32,
+    #[prost(uint64, tag = "18")]
+    pub first: u64,
+    #[prost(uint64, tag = "19")]
+    pub last: u64,
+    #[prost(string, tag = "20")]
+    pub version: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -395,4 +413,6 @@ pub(crate) struct CommandResult {
     pub repeated: bool,
     #[prost(sint64, tag = "5")]
     pub decided_at_us: i64,
+    #[prost(string, tag = "6")]
+    pub output: String,
 }

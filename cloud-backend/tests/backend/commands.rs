@@ -32,6 +32,7 @@ async fn a_command_reaches_the_gateway_once_and_its_decision_comes_back_to_the_c
             outcome: CommandOutcome::Done,
             repeated: false,
             decided_at: Timestamp::from_micros(START),
+            output: String::new(),
         };
         gateway.publish("res", result.encode()).await;
         command

@@ -11,6 +11,7 @@ use uplink_mqtt::{Urgent as _, UrgentMessage};
 use super::*;
 use crate::board::tests::{board, machine};
 use crate::commands::CommandDesk;
+use crate::commands::GatewayDesk;
 use crate::commands::tests::command;
 use crate::lane::UrgentTraffic;
 use crate::time::TimeDesk;
@@ -34,7 +35,7 @@ impl Fixture {
         let recorder = Recorder::start(store, move || clock.wall(), Box::new(|_, _| {})).expect("starts");
         let lane = Arc::new(FastLane::default());
         let outlets = Outlets {
-            board: Arc::clone(&board().machines[0]),
+            board: Arc::clone(&board().shown().machines[0]),
             outputs: Arc::default(),
             lane: Arc::clone(&lane),
             recorder: recorder.inbox(),
@@ -49,7 +50,8 @@ impl Fixture {
         let engine = AlarmEngine::new(machine.id, &tags, vec![definition]).expect("sound");
         let alarms = Arc::new(MachineAlarms::new(engine, Promise::default(), outlets.clone()));
         let (desk, time) = (Arc::new(CommandDesk::new(clock)), Arc::new(TimeDesk::of_the_system(clock)));
-        let traffic = UrgentTraffic { lane, desk, latency, time, clock };
+        let gateway = GatewayDesk::new(clock).0;
+        let traffic = UrgentTraffic { lane, desk, gateway, latency, time, clock };
         Self { alarms, outlets, traffic, recorder, _folder: folder }
     }
 

@@ -86,6 +86,26 @@ pub(crate) struct RunArguments {
     /// counts under `stopped`.
     #[arg(long)]
     pub state_file: Option<PathBuf>,
+    /// Folder for the last configuration that ran well, which is used if the files are not there or wrong at a start;
+    /// the folder of the buffer if it is not given, and then agent.toml must be readable for it.
+    #[arg(long, value_name = "DIR", env = "STATE_DIRECTORY")]
+    pub state_folder: Option<PathBuf>,
+    /// After how many seconds of running well a configuration is kept.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, hide = true)]
+    pub proven_after_s: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArguments {
+    /// Folder of the running agent's configuration; names its status interface.
+    #[arg(long, env = "EDGE_AGENT_CONFIG", default_value = "/etc/edge-agent")]
+    pub config: PathBuf,
+    /// Address of the status interface, instead of the configured one.
+    #[arg(long)]
+    pub status: Option<std::net::SocketAddr>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

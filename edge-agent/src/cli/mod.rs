@@ -1,6 +1,7 @@
 //! The command line, by group of commands.
 
 mod buffer;
+mod config;
 mod files;
 pub(crate) mod modbus;
 mod opcua;
@@ -13,9 +14,10 @@ pub(crate) use buffer::{
     BufferCommand, BufferExportArguments, BufferStatusArguments, BufferTarget, BufferVerifyArguments,
     ExportFormat, ExportStream,
 };
+pub(crate) use config::{ConfigArguments, ConfigCommand};
 pub(crate) use files::{
     AlarmTestArguments, CheckArguments, DiagArguments, EnrolArguments, GenerateArguments, ImportArguments,
-    RunArguments, WatchArguments,
+    ReloadArguments, RunArguments, WatchArguments,
 };
 pub(crate) use modbus::{ReadModbusArguments, ScanModbusArguments, ScanSerialArguments};
 pub(crate) use opcua::{
@@ -47,6 +49,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the agent until SIGTERM or Ctrl-C.
     Run(RunArguments),
+    /// Have the running agent read its configuration anew, as SIGHUP does: only machines that changed are touched, and a
+    /// wrong configuration changes nothing.
+    ///
+    /// Exit codes: 0 it is in use; 1 the agent cannot be reached, or could not do it; 3 nothing is applied, because it
+    /// needs a restart; 78 wrong configuration, and the one before stays in use.
+    Reload(ReloadArguments),
     /// Make this machine a gateway: with a one-time code it gets a certificate for a key that it makes
     /// itself, and a first agent.toml if there is none.
     ///
@@ -56,6 +64,9 @@ pub(crate) enum Command {
     /// Read the configuration and show what the agent would do: requests, cycle time, worst-case alarm
     /// latency, bytes a day, buffer days. Changes nothing; refuses what cannot work (exit code 78).
     Check(CheckArguments),
+    /// What of the configuration is the backend's: which version runs, what was edited here, and what becomes of it.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Read a few values from a machine and show them in every type and byte order.
     #[command(subcommand)]
     Read(ReadCommand),

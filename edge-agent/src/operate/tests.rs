@@ -20,10 +20,10 @@ struct Gateway {
 
 async fn gateway(alarm_commands: bool) -> Gateway {
     let mut observed = observed();
-    let mut desk = CommandDesk::new(observed.clock);
+    let desk = CommandDesk::new(observed.clock);
     let orders = desk.open(MachineId::new("lathe-1").expect("valid"));
     (observed.desk, observed.alarm_commands) = (Arc::new(desk), alarm_commands);
-    observed.board.machines[0].alarm_moved(&transition(AlarmState::Unacknowledged));
+    observed.board.shown().machines[0].alarm_moved(&transition(AlarmState::Unacknowledged));
     Gateway { address: served(observed).await, orders }
 }
 
@@ -89,6 +89,7 @@ async fn a_technician_acknowledges_from_the_page_under_a_name_marked_as_local() 
             outcome: CommandOutcome::Done,
             repeated: false,
             decided_at: Timestamp::default(),
+            output: String::new(),
         });
         command
     };

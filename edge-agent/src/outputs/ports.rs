@@ -1,91 +1,43 @@
 //! What outputs that switch machines are connected to: tags that are written and methods that are called.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use acquisition::{ModbusAddress, TagIndex, WriteOutcome, WritePath};
+use acquisition::{TagIndex, WriteOutcome};
 use alarm_output::{Level, Order, Outcome, OutputPort, PortFuture};
 use anyhow::{Context, Result};
-use edge_config::{AgentConfig, Connection, HeartbeatTag, MethodCall, MethodTarget, TagTarget};
+use edge_config::{HeartbeatTag, MethodCall, MethodTarget, TagTarget};
 use plant_model::{DataType, MachineId, Value};
 
-/// The writers of the machines that outputs write to.
+/// The writers of the machines that are written to. A reload replaces them all, and who writes finds the new ones.
 #[derive(Default)]
-pub(crate) struct Writers(HashMap<MachineId, Writer>);
+pub(crate) struct Writers(RwLock<HashMap<MachineId, Writer>>);
 
+/// Writes to one machine.
 #[derive(Clone)]
-enum Writer {
+pub(crate) enum Writer {
     Modbus(driver_modbus::Writer),
     OpcUa(driver_opcua::Writer),
 }
 
-/// The other ends, for the drivers. What no output writes to has none and cannot be written to at all.
-#[derive(Default)]
-pub(crate) struct WriteQueues {
-    /// For the connections of the polls.
-    pub shared: HashMap<ModbusAddress, driver_modbus::WriteQueue>,
-    /// For connections of their own.
-    pub own: Vec<OwnConnection>,
-    /// For OPC UA sessions.
-    pub sessions: HashMap<MachineId, driver_opcua::WriteQueue>,
-}
-
-/// A machine that is written over a connection of its own.
-pub(crate) struct OwnConnection {
-    pub connection: acquisition::ModbusConnection,
-    pub machine: MachineId,
-    pub queue: driver_modbus::WriteQueue,
-}
-
-/// The writers for the outputs of a configuration, and what the drivers need for them.
-pub(crate) fn writers(config: &AgentConfig) -> (Writers, WriteQueues) {
-    let (mut writers, mut queues) = (Writers::default(), WriteQueues::default());
-    let mut shared: HashMap<ModbusAddress, driver_modbus::Writer> = HashMap::new();
-    for id in config.outputs.iter().filter_map(|output| output.target.machine()) {
-        let Some(machine) = config.machines.iter().find(|m| m.id == *id) else { continue };
-        if writers.0.contains_key(id) {
-            continue;
-        }
-        let writer = match (&machine.connection, config.write_path(machine)) {
-            (Connection::Modbus(connection), WritePath::Own) => {
-                let (writer, queue) = driver_modbus::write_queue();
-                let (connection, machine) = (connection.clone(), id.clone());
-                queues.own.push(OwnConnection { connection, machine, queue });
-                Writer::Modbus(writer)
-            }
-            (Connection::Modbus(connection), WritePath::Shared) => {
-                let address = connection.address().clone();
-                let writer = shared.entry(address.clone()).or_insert_with(|| {
-                    let (writer, queue) = driver_modbus::write_queue();
-                    queues.shared.insert(address, queue);
-                    writer
-                });
-                Writer::Modbus(writer.clone())
-            }
-            (Connection::OpcUa(_), _) => {
-                let (writer, queue) = driver_opcua::write_queue();
-                queues.sessions.insert(id.clone(), queue);
-                Writer::OpcUa(writer)
-            }
-            (Connection::Gateway, _) => continue,
-        };
-        writers.0.insert(id.clone(), writer);
-    }
-    (writers, queues)
-}
-
 impl Writers {
-    fn of(&self, machine: &MachineId) -> Result<Writer> {
-        self.0.get(machine).cloned().with_context(|| format!("nothing writes to the machine {machine}"))
+    pub(crate) fn replace(&self, writers: HashMap<MachineId, Writer>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = writers;
     }
-}
 
-impl Writer {
+    /// The writer of a machine as it is connected now.
+    pub(crate) fn of(&self, machine: &MachineId) -> Option<Writer> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(machine).cloned()
+    }
+
+    fn check(&self, machine: &MachineId) -> Result<Writer> {
+        self.of(machine).with_context(|| format!("nothing writes to the machine {machine}"))
+    }
+
     async fn write(&self, machine: &MachineId, tag: TagIndex, value: Value) -> WriteOutcome {
-        match self {
-            Self::Modbus(writer) => {
-                writer.write(driver_modbus::WriteRequest { machine: machine.clone(), tag, value }).await
-            }
-            Self::OpcUa(writer) => writer.write(driver_opcua::WriteRequest { tag, value }).await,
+        match self.of(machine) {
+            Some(writer) => writer.write(machine, tag, value).await,
+            None => not_written(machine),
         }
     }
 
@@ -102,25 +54,42 @@ impl Writer {
     }
 }
 
+fn not_written(machine: &MachineId) -> WriteOutcome {
+    WriteOutcome::refused(format!("nothing writes to the machine {machine} at present"))
+}
+
+impl Writer {
+    /// Writes a value to a tag and reads it back.
+    pub(crate) async fn write(&self, machine: &MachineId, tag: TagIndex, value: Value) -> WriteOutcome {
+        match self {
+            Self::Modbus(writer) => {
+                writer.write(driver_modbus::WriteRequest { machine: machine.clone(), tag, value }).await
+            }
+            Self::OpcUa(writer) => writer.write(driver_opcua::WriteRequest { tag, value }).await,
+        }
+    }
+}
+
 /// A tag that is written and read back.
 pub(super) struct TagPort {
     target: TagTarget,
-    writer: Writer,
+    writers: Arc<Writers>,
 }
 
 impl TagPort {
-    pub(super) fn new(target: TagTarget, writers: &Writers) -> Result<Self> {
-        Ok(Self { writer: writers.of(&target.machine)?, target })
+    pub(super) fn new(target: TagTarget, writers: Arc<Writers>) -> Result<Self> {
+        writers.check(&target.machine)?;
+        Ok(Self { target, writers })
     }
 
     async fn carry_out(&self, order: &Order) -> WriteOutcome {
         let TagTarget { machine, tag, on, off, heartbeat } = &self.target;
         match order {
             Order::Drive(drive) if drive.level == Level::On => {
-                self.writer.write(machine, *tag, on.clone()).await
+                self.writers.write(machine, *tag, on.clone()).await
             }
-            Order::Drive(_) => self.writer.write(machine, *tag, off.clone()).await,
-            Order::Beat(number) => self.writer.beat(machine, *heartbeat, *number).await,
+            Order::Drive(_) => self.writers.write(machine, *tag, off.clone()).await,
+            Order::Beat(number) => self.writers.beat(machine, *heartbeat, *number).await,
         }
     }
 }
@@ -128,13 +97,13 @@ impl TagPort {
 /// A method for each level, and the tag that shows what it did.
 pub(super) struct MethodPort {
     target: MethodTarget,
-    session: driver_opcua::Writer,
+    writers: Arc<Writers>,
 }
 
 impl MethodPort {
-    pub(super) fn new(target: MethodTarget, writers: &Writers) -> Result<Self> {
-        match writers.of(&target.machine)? {
-            Writer::OpcUa(session) => Ok(Self { target, session }),
+    pub(super) fn new(target: MethodTarget, writers: Arc<Writers>) -> Result<Self> {
+        match writers.check(&target.machine)? {
+            Writer::OpcUa(_) => Ok(Self { target, writers }),
             Writer::Modbus(_) => anyhow::bail!("{} has no methods", target.machine),
         }
     }
@@ -147,9 +116,7 @@ impl MethodPort {
                 self.call(on, state.map(|s| (s.tag, s.on.clone()))).await
             }
             Order::Drive(_) => self.call(off, state.map(|s| (s.tag, s.off.clone()))).await,
-            Order::Beat(number) => {
-                Writer::OpcUa(self.session.clone()).beat(machine, *heartbeat, *number).await
-            }
+            Order::Beat(number) => self.writers.beat(machine, *heartbeat, *number).await,
         }
     }
 
@@ -160,7 +127,10 @@ impl MethodPort {
             arguments: call.arguments.clone(),
             shows: shows.map(|(tag, value)| driver_opcua::WriteRequest { tag, value }),
         };
-        self.session.call(request).await
+        match self.writers.of(&self.target.machine) {
+            Some(Writer::OpcUa(session)) => session.call(request).await,
+            Some(Writer::Modbus(_)) | None => not_written(&self.target.machine),
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use alarm_engine::AlarmEngine;
 use alarm_output::{AlarmKey, Level};
 use edge_config::{AgentConfig, Connection};
 use edge_store::{EdgeStore, Recorder, Settings};
-use plant_model::{AlarmId, AlarmPriority, AlarmState, MachineId, TagId};
+use plant_model::{AlarmId, AlarmPriority, AlarmState, TagId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::alarms::{MachineAlarms, Outlets};
@@ -112,15 +113,26 @@ impl MachineSink for Ignored {
     fn link(&mut self, _: LinkState) {}
 }
 
-/// A driver of the press that can be written to as configured.
-fn driver(config: &AgentConfig, clock: Clock, stop: &CancellationToken) -> (Writers, JoinHandle<()>) {
+/// A driver of the press that can be written to; `writers` know it.
+fn driver(
+    config: &AgentConfig,
+    clock: Clock,
+    (writers, stop): (&Writers, &CancellationToken),
+) -> JoinHandle<()> {
     let machine = &config.machines[0];
     let Connection::Modbus(connection) = machine.connection.clone() else { panic!("Modbus") };
-    let (writers, mut queues) = writers(config);
-    let queue = queues.shared.remove(connection.address()).unwrap_or_default();
+    let (writer, queue) = driver_modbus::write_queue();
+    writers.replace(std::iter::once((machine.id.clone(), Writer::Modbus(writer))).collect());
     let (name, counters) = (machine.id.clone(), Arc::new(DriverCounters::default()));
     let unit = driver_modbus::Unit { connection, name, sink: Box::new(Ignored), counters };
-    (writers, tokio::spawn(driver_modbus::run_with_writes(vec![unit], queue, clock, stop.clone())))
+    tokio::spawn(driver_modbus::run_with_writes(vec![unit], queue, clock, stop.clone()))
+}
+
+/// The outputs of a configuration, running.
+fn started(config: &AgentConfig, writers: &Arc<Writers>, clock: Clock) -> Outputs {
+    let mut outputs = Outputs::new(Handle::current(), clock);
+    outputs.start(config, writers, || {}).expect("starts");
+    outputs
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -137,28 +149,22 @@ async fn d7_an_alarm_drives_a_coil_until_it_reads_back_and_a_stop_makes_it_safe(
     let (controller, address) = controller().await;
     let folder = tempfile::tempdir().expect("a folder");
     let config = config(folder.path(), address, HORN);
-    let (clock, stop_driver, stop) = (Clock::start(), CancellationToken::new(), CancellationToken::new());
-    let (writers, driving) = driver(&config, clock, &stop_driver);
-    let outputs = Outputs::new(&config, clock);
-    let (feed, board) = (Arc::clone(&outputs.feed), Arc::clone(&outputs.shown[0].board));
-    let tasks = outputs.spawn(&writers, (&Handle::current(), clock, &stop)).expect("spawns");
+    let (clock, stop_driver, writers) = (Clock::start(), CancellationToken::new(), Arc::default());
+    let driving = driver(&config, clock, (&writers, &stop_driver));
+    let mut outputs = started(&config, &writers, clock);
+    let (feed, board) = (outputs.feed(), Arc::clone(&outputs.shown(&config.machines)[0].board));
     let seen = |look: fn(&Controller) -> bool| look(&controller.lock().expect("unpoisoned"));
 
     until("off at the start", || board.view().actual == Some(Level::Off)).await;
     controller.lock().expect("unpoisoned").deaf = 1;
-    let alarm = AlarmKey {
-        machine: MachineId::new("press-1").expect("valid"),
-        alarm: AlarmId::new("hot").expect("valid"),
-    };
-    feed.stands(&alarm, AlarmState::Unacknowledged, AlarmPriority::High);
+    feed.stands(&hot(), AlarmState::Unacknowledged, AlarmPriority::High);
     until("a read-back that differs", || board.view().fault.is_some()).await;
     until("the horn", || board.view().actual == Some(Level::On)).await;
     assert!(seen(|c| c.horn && c.horn_writes == [false, true, true]));
     until("two beats", || seen(|c| c.beats.len() >= 2)).await;
     assert_eq!(controller.lock().expect("unpoisoned").beats[..2], [1, 2]);
 
-    stop.cancel();
-    join(tasks).await;
+    outputs.stop().await;
     assert!(seen(|c| !c.horn), "the safe level is off");
     let beats = controller.lock().expect("unpoisoned").beats.len();
     stop_driver.cancel();
@@ -166,31 +172,52 @@ async fn d7_an_alarm_drives_a_coil_until_it_reads_back_and_a_stop_makes_it_safe(
     assert_eq!(controller.lock().expect("unpoisoned").beats.len(), beats, "no beat after the stop");
 }
 
-#[tokio::test]
-async fn without_outputs_nothing_can_be_written_and_nothing_runs() {
-    let (_controller, address) = controller().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = config(folder.path(), address, "");
-    let (writers, queues) = writers(&config);
-    assert!(queues.shared.is_empty() && queues.own.is_empty() && queues.sessions.is_empty());
-    let outputs = Outputs::new(&config, Clock::start());
-    let stop = CancellationToken::new();
-    let spawned = outputs.spawn(&writers, (&Handle::current(), Clock::start(), &stop));
-    assert!(spawned.expect("nothing to spawn").is_empty());
+/// The alarm that is configured by nobody and named by the tests.
+fn hot() -> AlarmKey {
+    let machine = MachineId::new("press-1").expect("valid");
+    AlarmKey { machine, alarm: AlarmId::new("hot").expect("valid") }
 }
 
 #[tokio::test]
-async fn only_connections_that_outputs_write_to_can_be_written_to() {
+async fn f3_an_output_goes_on_over_a_new_connection_and_is_made_safe_only_where_it_changes() {
+    let (controller, address) = controller().await;
     let folder = tempfile::tempdir().expect("a folder");
-    let address = "127.0.0.1:502".parse().expect("valid");
     let config = config(folder.path(), address, HORN);
-    let (_, queues) = writers(&config);
-    let shared: Vec<String> = queues.shared.keys().map(ToString::to_string).collect();
-    assert_eq!((shared, queues.own.len()), (vec!["127.0.0.1 port 502".to_owned()], 0));
-    let outputs = Outputs::new(&config, Clock::start());
-    let stop = CancellationToken::new();
-    let spawned = outputs.spawn(&Writers::default(), (&Handle::current(), Clock::start(), &stop));
-    assert!(spawned.is_err(), "an output without a writer is a mistake of ours and is not passed over");
+    let (clock, first, second, writers) =
+        (Clock::start(), CancellationToken::new(), CancellationToken::new(), Arc::default());
+    let driving = driver(&config, clock, (&writers, &first));
+    let mut outputs = started(&config, &writers, clock);
+    let board = Arc::clone(&outputs.shown(&config.machines)[0].board);
+    until("off at the start", || board.view().actual == Some(Level::Off)).await;
+    outputs.feed().stands(&hot(), AlarmState::Unacknowledged, AlarmPriority::High);
+    until("the horn", || board.view().actual == Some(Level::On)).await;
+
+    outputs.stop_changed(&config, |_| false).await;
+    first.cancel();
+    driving.await.expect("the driver ends");
+    let driving = driver(&config, clock, (&writers, &second));
+    outputs.start(&config, &writers, || {}).expect("nothing to start");
+    let beats = || controller.lock().expect("unpoisoned").beats.len();
+    let before = beats();
+    until("beats over the new connection", || beats() > before + 1).await;
+    assert_eq!(controller.lock().expect("unpoisoned").horn_writes, [false, true], "never silent meanwhile");
+
+    outputs.stop_changed(&config, |id| id.as_str() == "press-1").await;
+    assert!(
+        !controller.lock().expect("unpoisoned").horn,
+        "what lies elsewhere now is made safe by the old way"
+    );
+    assert!(outputs.shown(&config.machines).is_empty());
+    second.cancel();
+    driving.await.expect("the driver ends");
+}
+
+#[tokio::test]
+async fn an_output_without_a_writer_is_a_mistake_of_ours_and_is_not_passed_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = config(folder.path(), "127.0.0.1:502".parse().expect("valid"), HORN);
+    let mut outputs = Outputs::new(Handle::current(), Clock::start());
+    assert!(outputs.start(&config, &Arc::default(), || {}).is_err());
 }
 
 const LAMP: &str = r#"
@@ -208,13 +235,13 @@ command = { on = "switch", off = "switch" }
 async fn a_decision_reaches_its_output() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = config(folder.path(), "127.0.0.1:502".parse().expect("valid"), LAMP);
-    let (clock, stop, outputs) =
-        (Clock::start(), CancellationToken::new(), Outputs::new(&config, Clock::start()));
+    let clock = Clock::start();
+    let mut outputs = started(&config, &Arc::default(), clock);
     let store = EdgeStore::open(Settings::new(folder.path().join("buffer.db")), clock.wall()).expect("opens");
     let recorder = Recorder::start(store.store, move || clock.wall(), Box::new(|_, _| {})).expect("starts");
     let outlets = Outlets {
-        board: Arc::clone(&board().machines[0]),
-        outputs: Arc::clone(&outputs.feed),
+        board: Arc::clone(&board().shown().machines[0]),
+        outputs: outputs.feed(),
         lane: Arc::default(),
         recorder: recorder.inbox(),
         latency: Arc::default(),
@@ -224,14 +251,12 @@ async fn a_decision_reaches_its_output() {
     let tags: Vec<TagId> = machine.tags.iter().map(|t| t.definition.id.clone()).collect();
     let engine = AlarmEngine::new(machine.id, &tags, machine.alarms).expect("sound");
     let alarms = MachineAlarms::new(engine, crate::promise::Promise::default(), outlets);
-    let lamp = Arc::clone(&outputs.shown[0].board);
-    let tasks = outputs.spawn(&Writers::default(), (&Handle::current(), clock, &stop)).expect("spawns");
+    let lamp = Arc::clone(&outputs.shown(&config.machines)[0].board);
 
     for (speed, level) in [(90, Level::On), (70, Level::Off)] {
         alarms.samples(&[Reading { tag: TagIndex(0), sample: sample(speed), received_at: clock.now() }]);
         until(level.name(), || lamp.view().actual == Some(level) && lamp.view().desired == level).await;
     }
-    stop.cancel();
-    join(tasks).await;
+    outputs.stop().await;
     recorder.stop();
 }

@@ -39,6 +39,18 @@ fn print(text: &str) {
     print!("{text}");
 }
 
+/// What can be said in one message: version, check of the configuration, state. Whoever asks is far away, so the texts
+/// of the configuration stay here.
+pub(crate) fn summary(config: &Path, status: String) -> String {
+    let checked = match edge_config::load(config) {
+        Ok(config) => check::text(&physics::compute(&config)),
+        Err(errors) => format!("{errors}\n"),
+    };
+    let parts = [("about", about()), ("check", checked), ("status", status)];
+    let text: String = parts.into_iter().map(|(name, text)| format!("== {name}\n{text}\n")).collect();
+    redacted(&text)
+}
+
 type Part = (String, String);
 
 fn collect(arguments: &DiagArguments) -> Result<Vec<Part>> {

@@ -89,7 +89,7 @@ fn make_config(path: &Path, enrolled: &Enrolled, files: &IdentityFiles, state: &
     std::fs::create_dir_all(&machines).with_context(|| failed(&machines))?;
     let text = format!(
         "version = 1\ntenant = \"{}\"\ngateway = \"{}\"\n\n{}\n[buffer]\npath = {}\n\n\
-         [status]\nlisten = \"127.0.0.1:9180\"\n",
+         [remote]\nconfiguration = true\n\n[status]\nlisten = \"127.0.0.1:9180\"\n",
         enrolled.tenant,
         enrolled.gateway,
         uplink_section(enrolled, files),

@@ -18,7 +18,7 @@ const BYTES_MAX: u64 = 64 << 20;
 
 /// An open journal.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     file: File,
     path: PathBuf,
     who: Who,
@@ -46,7 +46,7 @@ struct Line<'a, E> {
 impl Journal {
     /// # Errors
     /// It cannot be written: then nothing may be written to a machine.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path).with_context(|| {
             format!(
                 "nothing was written: the journal {} cannot be opened; name one that you may write to with \
@@ -67,7 +67,7 @@ impl Journal {
     ///
     /// # Errors
     /// It is not.
-    pub(super) fn add(&mut self, entry: &impl Serialize) -> Result<()> {
+    pub(crate) fn add(&mut self, entry: &impl Serialize) -> Result<()> {
         let line = Line { time: jiff::Timestamp::now().to_string(), who: &self.who, entry };
         let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');

@@ -6,13 +6,14 @@
 pub(crate) mod alarm_test;
 pub(crate) mod buffer;
 pub(crate) mod check;
+pub(crate) mod config;
 pub(crate) mod diag;
 pub(crate) mod enrol;
 mod expect;
 pub(crate) mod generate;
 pub(crate) mod import;
 mod interpret;
-mod journal;
+pub(crate) mod journal;
 pub(crate) mod local;
 pub(crate) mod opcua;
 mod output_plan;
@@ -20,6 +21,7 @@ pub(crate) mod physics;
 pub(crate) mod read;
 mod recording;
 mod redact;
+pub(crate) mod reload;
 pub(crate) mod scan;
 pub(crate) mod serial;
 mod serial_devices;
@@ -39,6 +41,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 /// Whether a tool found what it looked for, or achieved what it was asked for.
@@ -47,6 +50,11 @@ pub(crate) enum Found {
     Something,
     Nothing,
 }
+
+/// A configuration that is wrong, as somebody else has found: one line for each mistake.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct WrongConfiguration(pub String);
 
 /// A scheduler for a tool: one thread is enough to ask one machine.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

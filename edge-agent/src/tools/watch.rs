@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::table::{Cell, Paint, Table, Tone};
 use super::{Found, local, runtime};
@@ -17,24 +17,10 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 pub(crate) fn run(arguments: &WatchArguments) -> Result<Found> {
     let address = match arguments.status {
         Some(address) => address,
-        None => configured(arguments)?,
+        None => local::configured(&edge_config::load(&arguments.config)?, &arguments.config)?,
     };
     runtime()?.block_on(watch(address, arguments))?;
     Ok(Found::Something)
-}
-
-fn configured(arguments: &WatchArguments) -> Result<SocketAddr> {
-    let config = edge_config::load(&arguments.config)?;
-    let file = arguments.config.join("agent.toml");
-    match config.status.listen {
-        Some(address) if address.port() != 0 => Ok(address),
-        Some(_) => bail!("{}: the port of status.listen is chosen at start; give --status", file.display()),
-        None => bail!(
-            "{}: there is no status interface; add listen = \"127.0.0.1:9180\" under [status] and restart the \
-             agent, or give --status",
-            file.display()
-        ),
-    }
 }
 
 async fn watch(address: SocketAddr, arguments: &WatchArguments) -> Result<()> {
@@ -131,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn values_alarms_and_lost_links_of_a_running_agent_are_shown() {
         let observed = observed();
-        let machine = &observed.board.machines[0];
+        let machine = &observed.board.shown().machines[0];
         machine.update([(TagIndex(0), &sample(90))].into_iter());
         machine.alarm_moved(&transition(plant_model::AlarmState::Unacknowledged));
         let machines = look(served(observed.clone()).await, None).await.expect("the agent answers");

@@ -12,6 +12,45 @@ use crate::wire::Columns;
 /// Decodes columns; neighbouring columns of one series become one entry.
 pub(crate) fn decode(columns: &Columns) -> Result<Vec<SeriesSamples>, DecodeError> {
     let axes = axes(columns)?;
+    let mut pools = Pools::open(columns)?;
+    let mut out: Vec<SeriesSamples> = Vec::new();
+    let mut total = 0_usize;
+    for column in layout(columns, &axes)? {
+        let instants = &axes[column.axis];
+        total += instants.len();
+        check_samples(total)?;
+        let samples = pools.column(column.kind, column.flags, instants)?;
+        match out.last_mut() {
+            Some(last) if last.series == column.series => last.samples.extend(samples),
+            _ => out.push(SeriesSamples { series: column.series, samples }),
+        }
+    }
+    Ok(out)
+}
+
+pub(super) fn check_samples(total: usize) -> Result<(), DecodeError> {
+    if total > BATCH_SAMPLES_MAX {
+        return Err(DecodeError::TooLarge {
+            what: "the batch in samples",
+            actual: total,
+            allowed: BATCH_SAMPLES_MAX,
+        });
+    }
+    Ok(())
+}
+
+/// What the frame says of a column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ColumnLayout {
+    pub(super) series: SeriesId,
+    /// Within the axes of the frame.
+    pub(super) axis: usize,
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+}
+
+/// What the frame says of its columns; each names an axis that exists.
+pub(super) fn layout(columns: &Columns, axes: &[Instants]) -> Result<Vec<ColumnLayout>, DecodeError> {
     let count = columns.series.len();
     for (field, length) in
         [("axis", columns.axis.len()), ("kind", columns.kind.len()), ("flags", columns.flags.len())]
@@ -20,36 +59,25 @@ pub(crate) fn decode(columns: &Columns) -> Result<Vec<SeriesSamples>, DecodeErro
             return Err(DecodeError::field(field, format!("{length} entries for {count} columns")));
         }
     }
-    let mut pools = Pools::open(columns)?;
-    let mut out: Vec<SeriesSamples> = Vec::new();
-    let (mut series, mut axis, mut total) = (0_u32, 0_u32, 0_usize);
-    for i in 0..count {
-        series = series.wrapping_add_signed(columns.series[i]);
-        axis = axis.wrapping_add_signed(columns.axis[i]);
-        let instants = usize::try_from(axis).ok().and_then(|a| axes.get(a)).ok_or_else(|| {
-            DecodeError::field("axis", format!("column {i} names axis {axis}; there are {}", axes.len()))
-        })?;
-        total += instants.len();
-        if total > BATCH_SAMPLES_MAX {
-            return Err(DecodeError::TooLarge {
-                what: "the batch in samples",
-                actual: total,
-                allowed: BATCH_SAMPLES_MAX,
-            });
-        }
-        let samples = pools.column(columns.kind[i], columns.flags[i], instants)?;
-        match out.last_mut() {
-            Some(last) if last.series.0 == series => last.samples.extend(samples),
-            _ => out.push(SeriesSamples { series: SeriesId(series), samples }),
-        }
-    }
-    Ok(out)
+    let (mut series, mut axis) = (0_u32, 0_u32);
+    (0..count)
+        .map(|i| {
+            series = series.wrapping_add_signed(columns.series[i]);
+            axis = axis.wrapping_add_signed(columns.axis[i]);
+            let place = usize::try_from(axis).ok().filter(|a| *a < axes.len());
+            let place = place.ok_or_else(|| {
+                DecodeError::field("axis", format!("column {i} names axis {axis}; there are {}", axes.len()))
+            })?;
+            let (kind, flags) = (columns.kind[i], columns.flags[i]);
+            Ok(ColumnLayout { series: SeriesId(series), axis: place, kind, flags })
+        })
+        .collect()
 }
 
 /// When the samples of an axis were received, and measured.
-type Instants = Vec<(Timestamp, Option<Timestamp>)>;
+pub(super) type Instants = Vec<(Timestamp, Option<Timestamp>)>;
 
-fn axes(columns: &Columns) -> Result<Vec<Instants>, DecodeError> {
+pub(super) fn axes(columns: &Columns) -> Result<Vec<Instants>, DecodeError> {
     if columns.axis_flags.len() != columns.axis_length.len() {
         return Err(DecodeError::field("axis_flags", "not one entry for each axis"));
     }
@@ -94,7 +122,7 @@ fn next<T>(pool: &mut impl Iterator<Item = T>, field: &'static str) -> Result<T,
 }
 
 /// What is left of each pool.
-struct Pools<'a> {
+pub(super) struct Pools<'a> {
     bools: &'a [u8],
     bool_count: usize,
     ints: std::slice::Iter<'a, i64>,
@@ -107,7 +135,7 @@ struct Pools<'a> {
 }
 
 impl<'a> Pools<'a> {
-    fn open(columns: &'a Columns) -> Result<Self, DecodeError> {
+    pub(super) fn open(columns: &'a Columns) -> Result<Self, DecodeError> {
         if let Some(long) = columns.texts.iter().find(|t| t.len() > TEXT_BYTES_MAX) {
             return Err(DecodeError::TooLarge {
                 what: "a text in bytes",
@@ -129,7 +157,7 @@ impl<'a> Pools<'a> {
         })
     }
 
-    fn column(
+    pub(super) fn column(
         &mut self,
         kind: u8,
         flags: u8,

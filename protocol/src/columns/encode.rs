@@ -13,15 +13,20 @@ use crate::wire::Columns;
 /// Encodes samples. Order within a series is kept; empty series vanish.
 pub(crate) fn encode(block: &[SeriesSamples]) -> Columns {
     let mut encoder = Encoder::new(block);
-    for entry in block {
-        let mut rest = entry.samples.as_slice();
-        while !rest.is_empty() {
-            let (column, tail) = rest.split_at(run_length(rest));
-            encoder.column(entry.series.0, column);
-            rest = tail;
-        }
-    }
+    block.iter().for_each(|entry| encoder.series(entry));
     encoder.finish()
+}
+
+/// Encodes samples with the values of each series apart: the frame, and the pools of each series in order. Empty
+/// series vanish.
+pub(super) fn encode_apart(block: &[SeriesSamples]) -> (Columns, Vec<Columns>) {
+    let mut encoder = Encoder::new(block);
+    let mut values = Vec::with_capacity(block.len());
+    for entry in block.iter().filter(|entry| !entry.samples.is_empty()) {
+        encoder.series(entry);
+        values.push(encoder.take_pools());
+    }
+    (encoder.finish(), values)
 }
 
 /// How many samples from the first on fit one column: same value type, and all or none with a source time.
@@ -71,6 +76,15 @@ impl<'a> Encoder<'a> {
             f64s: Vec::new(),
             f32s: Vec::new(),
             texts: HashMap::new(),
+        }
+    }
+
+    fn series(&mut self, entry: &'a SeriesSamples) {
+        let mut rest = entry.samples.as_slice();
+        while !rest.is_empty() {
+            let (column, tail) = rest.split_at(run_length(rest));
+            self.column(entry.series.0, column);
+            rest = tail;
         }
     }
 
@@ -196,6 +210,23 @@ impl<'a> Encoder<'a> {
             self.out.text_index.push(index);
         }
         kind::TEXT
+    }
+
+    /// What the pools hold; they begin anew.
+    fn take_pools(&mut self) -> Columns {
+        self.bool_count = 0;
+        self.texts.clear();
+        Columns {
+            bools: std::mem::take(&mut self.out.bools),
+            ints: std::mem::take(&mut self.out.ints),
+            f64_planes: planes::split(&std::mem::take(&mut self.f64s)),
+            f32_planes: planes::split(&std::mem::take(&mut self.f32s)),
+            texts: std::mem::take(&mut self.out.texts),
+            text_index: std::mem::take(&mut self.out.text_index),
+            quality_runs: std::mem::take(&mut self.out.quality_runs),
+            null_runs: std::mem::take(&mut self.out.null_runs),
+            ..Columns::default()
+        }
     }
 
     fn finish(mut self) -> Columns {

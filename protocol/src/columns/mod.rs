@@ -5,12 +5,14 @@
 //! columns' numbers of one type lie in one pool, so that like stands beside like when the whole is
 //! compressed. A reader walks the columns in order and takes from each pool what the column needs.
 
+mod apart;
 mod decode;
 mod encode;
 mod planes;
 
 use plant_model::{Sample, Value};
 
+pub use apart::{ApartColumns, ColumnFrame, samples_from_bytes, samples_to_bytes};
 pub(crate) use decode::decode;
 pub(crate) use encode::encode;
 

@@ -29,6 +29,18 @@ fn assert_round_trip(block: &[SeriesSamples]) {
     }
 }
 
+fn assert_each_series_is_read_alone(block: &[SeriesSamples]) {
+    let apart = ApartColumns::encode(block);
+    let frame = ColumnFrame::decode(&apart.frame).expect("own frame");
+    let series: Vec<_> = frame.series().collect();
+    assert_eq!(series, block.iter().map(|s| (s.series, s.samples.len())).collect::<Vec<_>>());
+    for (index, wanted) in block.iter().enumerate().rev() {
+        let got = frame.read(index, &apart.values[index]).expect("own values");
+        assert!(wanted.samples.iter().zip(&got).all(|(w, g)| identical(w, g)), "{wanted:?} as {got:?}");
+    }
+    assert!(frame.read(block.len(), &[]).is_err());
+}
+
 fn good(value: Value, at: i64) -> Sample {
     Sample {
         value: Some(value),
@@ -74,6 +86,7 @@ proptest! {
             .map(|(id, samples)| SeriesSamples { series: SeriesId(id), samples })
             .collect();
         assert_round_trip(&block);
+        assert_each_series_is_read_alone(&block);
     }
 
     #[test]

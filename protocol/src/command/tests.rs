@@ -39,6 +39,7 @@ fn results() -> Vec<CommandResult> {
         outcome,
         repeated,
         decided_at: Timestamp::from_micros(1_767_225_600_020_000),
+        output: String::new(),
     };
     vec![
         result(CommandOutcome::Done, false),

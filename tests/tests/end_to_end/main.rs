@@ -13,6 +13,7 @@ mod clock;
 mod demo;
 mod enrolment;
 mod faults;
+mod gateway_commands;
 mod ingest;
 mod outages;
 mod own_alarms;

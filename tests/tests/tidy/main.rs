@@ -20,7 +20,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("alarm-output", &["plant-model"]),
     ("acquisition", &["plant-model"]),
     ("delivery", &["plant-model", "protocol"]),
+    ("remote-configuration", &["plant-model", "protocol"]),
     ("ingestion", &["plant-model", "protocol"]),
+    ("segments", &["plant-model", "protocol"]),
     ("tenancy", &["plant-model", "protocol"]),
     ("fleet", &["plant-model", "protocol"]),
     // L3: adapters
@@ -56,6 +58,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "driver-modbus",
             "driver-opcua",
             "gateway-identity",
+            "remote-configuration",
             "uplink-mqtt",
         ],
     ),
@@ -86,14 +89,16 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 9] = [
+const PURE: [&str; 11] = [
     "plant-model",
     "protocol",
     "alarm-engine",
     "alarm-output",
     "acquisition",
     "delivery",
+    "remote-configuration",
     "ingestion",
+    "segments",
     "tenancy",
     "fleet",
 ];

@@ -1,4 +1,4 @@
-//! Alarm commands on their way to a gateway, and what became of them.
+//! Commands on their way to a gateway, to its alarms or to itself, and what became of them.
 //!
 //! A command is handed to the gateway's connection at once or not at all: for a gateway that is not connected
 //! nothing is kept, and the caller is told that nothing has changed. What was handed over is remembered here,
@@ -15,8 +15,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use plant_model::{CommandId, GatewayId, TenantId, Timestamp};
-use protocol::{Command, CommandOutcome, CommandResult};
+use plant_model::{CommandId, GatewayId, OperatorAction, TenantId, Timestamp};
+use protocol::{CommandOutcome, CommandResult, GatewayCommand, GatewayVerb, Instruction};
 use tokio::sync::watch;
 
 /// Commands remembered for one tenant: more than its people give in a day.
@@ -40,7 +40,7 @@ pub trait CommandLine: Send + Sync {
     ///
     /// # Errors
     /// It is not on its way.
-    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Command) -> Result<(), SendError>;
+    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Instruction) -> Result<(), SendError>;
 }
 
 /// Why a command is not given.
@@ -56,7 +56,7 @@ pub(crate) enum GiveError {
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
     pub(crate) gateway: GatewayId,
-    pub(crate) command: Command,
+    pub(crate) command: Instruction,
     /// `None` while the gateway has not answered.
     pub(crate) result: Option<CommandResult>,
 }
@@ -67,7 +67,7 @@ type Answer = watch::Receiver<Option<CommandResult>>;
 #[derive(Debug)]
 struct Entry {
     gateway: GatewayId,
-    command: Command,
+    command: Instruction,
     result: watch::Sender<Option<CommandResult>>,
 }
 
@@ -98,16 +98,7 @@ impl Commands {
         let entry = books.get(tenant).and_then(|book| book.entries.get(&result.command));
         let Some(entry) = entry.filter(|entry| entry.gateway == *gateway) else { return false };
         let outcome = outcome_name(Some(&result.outcome));
-        let (command, operation) = (&entry.command, &entry.command.operation);
-        tracing::info!(
-            target: "audit",
-            {
-                tenant.id = %tenant, gateway.id = %gateway, machine.id = %command.machine,
-                alarm.id = %command.alarm, command.id = %result.command, action = command.request.name(),
-                actor = operation.actor, outcome
-            },
-            "alarm command answered"
-        );
+        audit(tenant, gateway, &entry.command, outcome, "command answered");
         entry.result.send_replace(Some(result));
         true
     }
@@ -118,9 +109,9 @@ impl Commands {
         &self,
         tenant: &TenantId,
         gateway: &GatewayId,
-        command: Command,
+        command: impl Into<Instruction>,
     ) -> Result<Given, GiveError> {
-        let (command, mut answer) = self.hand_over(tenant, gateway, command)?;
+        let (command, mut answer) = self.hand_over(tenant, gateway, command.into())?;
         let result = match tokio::time::timeout(ANSWER, answer.wait_for(Option::is_some)).await {
             Ok(Ok(result)) => result.clone(),
             // It took too long, or the entry is forgotten: the caller may ask again.
@@ -134,12 +125,12 @@ impl Commands {
         &self,
         tenant: &TenantId,
         gateway: &GatewayId,
-        command: Command,
-    ) -> Result<(Command, Answer), GiveError> {
+        command: Instruction,
+    ) -> Result<(Instruction, Answer), GiveError> {
         let mut books = self.lock();
         let book = books.entry(tenant.clone()).or_default();
-        if let Some(known) = book.entries.get(&command.operation.command) {
-            if known.gateway != *gateway || !is_same(&known.command, &command) {
+        if let Some(known) = book.entries.get(&command.operation().command) {
+            if known.gateway != *gateway || !known.command.is_same(&command) {
                 return Err(GiveError::IdUsed);
             }
             if known.result.borrow().is_none() {
@@ -151,6 +142,19 @@ impl Commands {
         self.line.send(tenant, gateway, &command).map_err(GiveError::Send)?;
         let answer = book.remember(gateway, &command);
         Ok((command, answer))
+    }
+
+    /// Has a gateway look for its configuration now. Nothing is remembered and nobody waits: it looks by itself anyway.
+    ///
+    /// # Errors
+    /// The gateway is not connected, or too busy.
+    pub fn nudge(&self, tenant: &TenantId, gateway: &GatewayId, now: Timestamp) -> Result<(), SendError> {
+        let id = format!("nudge-{}", now.micros().unsigned_abs());
+        let command = CommandId::new(&id).expect("letters, a hyphen and digits");
+        let operation = OperatorAction { command, actor: "backend".to_owned(), comment: String::new() };
+        let (verb, expires_at) = (GatewayVerb::PullConfiguration, expiry(now));
+        let command = GatewayCommand { verb, operation, issued_at: now, expires_at };
+        self.line.send(tenant, gateway, &command.into())
     }
 
     /// What is known of a command.
@@ -168,27 +172,56 @@ impl Commands {
 }
 
 impl Book {
-    fn remember(&mut self, gateway: &GatewayId, command: &Command) -> Answer {
+    fn remember(&mut self, gateway: &GatewayId, command: &Instruction) -> Answer {
         if self.order.len() == REMEMBERED_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.entries.remove(&oldest);
         }
         let (result, answer) = watch::channel(None);
-        let id = command.operation.command.clone();
+        let id = command.operation().command.clone();
         self.order.push_back(id.clone());
         self.entries.insert(id, Entry { gateway: gateway.clone(), command: command.clone(), result });
         answer
     }
 }
 
-/// Whether two commands ask for the same, whenever they were given.
-fn is_same(one: &Command, other: &Command) -> bool {
-    one.machine == other.machine
-        && one.alarm == other.alarm
-        && one.occurrence == other.occurrence
-        && one.request == other.request
-        && one.operation == other.operation
+/// Who did what to what, and how it ended: a line of the audit log.
+pub(crate) fn audit(
+    tenant: &TenantId,
+    gateway: &GatewayId,
+    command: &Instruction,
+    outcome: &str,
+    what: &'static str,
+) {
+    let alarm = match command {
+        Instruction::Alarm(command) => Some(command.alarm.as_str()),
+        Instruction::Gateway(_) => None,
+    };
+    let operation = command.operation();
+    tracing::info!(
+        target: "audit",
+        {
+            tenant.id = %tenant, gateway.id = %gateway, machine.id = command.machine().map(|id| id.as_str()),
+            alarm.id = alarm, command.id = %operation.command, action = command.verb(), subject = subject(command),
+            actor = operation.actor, outcome
+        },
+        "{what}"
+    );
+}
+
+/// What a command is about, beside machine and alarm.
+fn subject(command: &Instruction) -> Option<String> {
+    let Instruction::Gateway(GatewayCommand { verb, .. }) = command else { return None };
+    match verb {
+        GatewayVerb::WriteTag { tag, value, .. } => Some(format!("{tag} = {value}")),
+        GatewayVerb::Resend { stream, first, last } => Some(format!("{stream} {first} to {last}")),
+        GatewayVerb::Update { version } => Some(version.to_string()),
+        GatewayVerb::Diagnostics
+        | GatewayVerb::Rescan { .. }
+        | GatewayVerb::Restart
+        | GatewayVerb::PullConfiguration => None,
+    }
 }
 
 /// The word for an outcome in the API and the audit log.

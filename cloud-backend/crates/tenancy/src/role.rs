@@ -17,6 +17,11 @@ pub enum Permission {
     ReadConfiguration,
     /// Change the configuration of gateways.
     Configure,
+    /// Ask gateways for what changes nothing in the plant: diagnostics, batches again, a look for a configuration, a
+    /// new connection to a machine.
+    OperateGateways,
+    /// Write to machines by command, restart and update gateways.
+    ControlGateways,
     /// See what arrived and what is missing.
     ReadLedger,
     /// Create tenants, users and gateways.
@@ -25,13 +30,15 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::ListTenants,
         Self::ReadFleet,
         Self::ReadAlarms,
         Self::OperateAlarms,
         Self::ReadConfiguration,
         Self::Configure,
+        Self::OperateGateways,
+        Self::ControlGateways,
         Self::ReadLedger,
         Self::Administer,
     ];
@@ -81,10 +88,11 @@ impl Role {
                 | Permission::OperateAlarms
                 | Permission::ReadConfiguration
                 | Permission::Configure
+                | Permission::OperateGateways
                 | Permission::ReadLedger,
             )
-            | (Self::PlatformOperator, Permission::Administer) => true,
-            (Self::Manager { .. }, Permission::Administer) => false,
+            | (Self::PlatformOperator, Permission::ControlGateways | Permission::Administer) => true,
+            (Self::Manager { .. }, Permission::ControlGateways | Permission::Administer) => false,
         }
     }
 
@@ -121,11 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn only_a_platform_operator_administers() {
+    fn only_a_platform_operator_administers_and_controls_gateways() {
         let manager = Role::Manager { tenant: tenant("acme") };
         for permission in Permission::ALL {
             assert!(Role::PlatformOperator.allows(permission), "{permission:?}");
-            assert_eq!(manager.allows(permission), permission != Permission::Administer, "{permission:?}");
+            let is_higher = matches!(permission, Permission::Administer | Permission::ControlGateways);
+            assert_eq!(manager.allows(permission), !is_higher, "{permission:?}");
         }
     }
 

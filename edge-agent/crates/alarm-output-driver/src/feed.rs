@@ -1,7 +1,7 @@
 //! From decisions to outputs: the newest state of each alarm, never more, never late.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use alarm_output::{AlarmFilter, AlarmKey, OutputRule};
 use plant_model::{AlarmPriority, AlarmState, AlarmTransition, MachineId};
@@ -56,29 +56,44 @@ impl Inbox {
     }
 }
 
-/// Where decisions are left for the outputs. Without outputs it does nothing.
+/// Where decisions are left for the outputs. Without outputs it does nothing. Outputs come and go while it is used.
 #[derive(Debug, Default)]
 pub struct OutputFeed {
-    inboxes: Vec<Arc<Inbox>>,
+    inboxes: RwLock<Vec<Arc<Inbox>>>,
 }
 
 impl OutputFeed {
     /// An inbox with what concerns one output from now on; `machine` is the one that it switches.
-    pub fn open(&mut self, rule: &OutputRule, machine: Option<&MachineId>) -> Arc<Inbox> {
+    pub fn open(&self, rule: &OutputRule, machine: Option<&MachineId>) -> Arc<Inbox> {
         let (filter, machine) = (rule.filter.clone(), machine.cloned());
         let inbox = Arc::new(Inbox { filter, machine, news: Mutex::default(), changed: Notify::new() });
-        self.inboxes.push(Arc::clone(&inbox));
+        self.inboxes.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&inbox));
         inbox
+    }
+
+    /// Nothing comes into this inbox any more.
+    pub fn close(&self, inbox: &Arc<Inbox>) {
+        let mut inboxes = self.inboxes.write().unwrap_or_else(PoisonError::into_inner);
+        inboxes.retain(|other| !Arc::ptr_eq(other, inbox));
+    }
+
+    fn inboxes(&self) -> RwLockReadGuard<'_, Vec<Arc<Inbox>>> {
+        self.inboxes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An alarm stands so, for example since before a restart.
     pub fn stands(&self, alarm: &AlarmKey, state: AlarmState, priority: AlarmPriority) {
-        self.inboxes.iter().for_each(|inbox| inbox.put(alarm, state, priority));
+        self.inboxes().iter().for_each(|inbox| inbox.put(alarm, state, priority));
+    }
+
+    /// There is no such alarm any more, whatever its priority was.
+    pub fn gone(&self, alarm: &AlarmKey) {
+        self.stands(alarm, AlarmState::Normal, AlarmPriority::Critical);
     }
 
     /// An alarm moved.
     pub fn moved(&self, transition: &AlarmTransition) {
-        if self.inboxes.is_empty() {
+        if self.inboxes().is_empty() {
             return;
         }
         let alarm = AlarmKey { machine: transition.machine.clone(), alarm: transition.alarm.clone() };
@@ -87,15 +102,17 @@ impl OutputFeed {
 
     /// A machine was lost: what is switched there may change unseen, by a restart for example.
     pub fn machine_lost(&self, machine: &MachineId) {
-        self.switching(machine).for_each(|inbox| inbox.link(false));
+        self.tell_switching(machine, false);
     }
 
     /// A machine is there again.
     pub fn machine_back(&self, machine: &MachineId) {
-        self.switching(machine).for_each(|inbox| inbox.link(true));
+        self.tell_switching(machine, true);
     }
 
-    fn switching<'s>(&'s self, machine: &'s MachineId) -> impl Iterator<Item = &'s Arc<Inbox>> {
-        self.inboxes.iter().filter(move |inbox| inbox.machine.as_ref() == Some(machine))
+    fn tell_switching(&self, machine: &MachineId, is_up: bool) {
+        let inboxes = self.inboxes();
+        let switching = inboxes.iter().filter(|inbox| inbox.machine.as_ref() == Some(machine));
+        switching.for_each(|inbox| inbox.link(is_up));
     }
 }

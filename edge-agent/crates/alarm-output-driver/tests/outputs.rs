@@ -79,7 +79,7 @@ struct Running {
 
 impl Running {
     fn start(rule: OutputRule, port: impl OutputPort + 'static) -> Self {
-        let (mut feed, stop) = (OutputFeed::default(), CancellationToken::new());
+        let (feed, stop) = (OutputFeed::default(), CancellationToken::new());
         let inbox = feed.open(&rule, Some(&alarm(0).machine));
         let output = Output::new(rule);
         let (clock, port) = (Clock::start(), Box::new(port));

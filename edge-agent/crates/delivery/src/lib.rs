@@ -13,10 +13,14 @@
 //! way than [`Settings::window_bytes`], because an alarm waits behind what the transport has already taken.
 //! Sequences may have holes (evicted, set aside, skipped after damage); the backend learns of them by gap
 //! records in the diagnostic stream, which therefore goes before telemetry.
+//!
+//! Somebody may ask for batches again that are acknowledged ([`Replay`]). They go when nothing else is due and move no
+//! watermark: the backend knows them for duplicates.
 
 mod again;
 mod outbox;
 mod pace;
+mod replay;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -24,10 +28,12 @@ use std::time::Duration;
 
 use again::Again;
 use pace::Pace;
+use replay::Replaying;
 
 pub use outbox::{Outbox, OutboxBatch, OutboxError, OutboxFuture};
 use plant_model::Monotonic;
 use protocol::{CumulativeAck, Epoch, Sequence, StreamId, StreamRange};
+pub use replay::Replay;
 
 /// How far delivery runs ahead of acknowledgement.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +146,7 @@ pub struct Delivery {
     phase: Phase,
     streams: [Stream; StreamId::ALL.len()],
     pace: Pace,
+    replay: Option<Replaying>,
 }
 
 impl Delivery {
@@ -164,7 +171,7 @@ impl Delivery {
             }
         });
         let pace = Pace::new(settings.telemetry_bytes_per_second);
-        Self { settings, epoch, phase: Phase::Offline, streams, pace }
+        Self { settings, epoch, phase: Phase::Offline, streams, pace, replay: None }
     }
 
     fn stream(&mut self, id: StreamId) -> &mut Stream {
@@ -183,6 +190,7 @@ impl Delivery {
     /// The connection is gone. What was under way will be sent again from the watermark.
     pub fn handle_disconnected(&mut self) {
         self.phase = Phase::Offline;
+        self.replay = None;
     }
 
     /// The store holds `range` of a stream now.
@@ -198,6 +206,9 @@ impl Delivery {
             return AckOutcome::OtherEpoch;
         }
         let watermark = ack.committed_through;
+        if let Some(replay) = self.replay.as_mut() {
+            replay.acknowledged(ack.stream);
+        }
         let stream = self.stream(ack.stream);
         if watermark >= stream.next {
             return AckOutcome::Ahead(watermark);
@@ -237,13 +248,45 @@ impl Delivery {
 
     fn candidate(&self) -> Option<(StreamId, Sequence)> {
         let of = |id| self.streams[position(id)].candidate(&self.settings).map(|sequence| (id, sequence));
-        StreamId::ALL.into_iter().find_map(of)
+        StreamId::ALL.into_iter().find_map(of).or_else(|| self.replay_candidate())
+    }
+
+    fn replay_candidate(&self) -> Option<(StreamId, Sequence)> {
+        let replay = self.replay.as_ref()?;
+        let stream = &self.streams[position(replay.stream())];
+        replay.next(stream.oldest, self.settings.window).map(|sequence| (replay.stream(), sequence))
+    }
+
+    /// Somebody asks for acknowledged batches again; what was asked for before and is not sent yet is given up.
+    pub fn handle_replay(&mut self, asked: Replay, now: Monotonic) {
+        let acked = self.stream(asked.stream).acked;
+        self.replay = Replaying::new(asked, acked, now);
+    }
+
+    /// The store was asked for the batch `wanted` and gave `found`, as `wanted` is not there any more. Whether it is to
+    /// be sent: a range that is sent again ends where it was asked to.
+    pub fn handle_found(&mut self, id: StreamId, wanted: Sequence, found: Sequence) -> bool {
+        if self.replay_candidate() != Some((id, wanted)) {
+            return true;
+        }
+        let is_asked_for = self.replay.as_ref().is_some_and(|replay| replay.covers(found));
+        if !is_asked_for {
+            self.replay = None;
+        }
+        is_asked_for
     }
 
     /// A batch of so many bytes was handed to the transport.
     pub fn handle_sent(&mut self, id: StreamId, sequence: Sequence, bytes: u64, now: Monotonic) {
         if id == StreamId::Telemetry {
             self.pace.spend(bytes, now);
+        }
+        let is_again = |replay: &&mut Replaying| replay.stream() == id && replay.covers(sequence);
+        if let Some(replay) = self.replay.as_mut().filter(is_again) {
+            if !replay.sent(sequence, now) {
+                self.replay = None;
+            }
+            return;
         }
         let stream = self.stream(id);
         if stream.under_way.is_empty() {
@@ -257,6 +300,9 @@ impl Delivery {
 
     /// A batch will never be sent, because the transport takes none of its size: the row goes on behind it.
     pub fn handle_refused(&mut self, id: StreamId, sequence: Sequence) {
+        if let Some(replay) = self.replay.as_mut().filter(|replay| replay.stream() == id) {
+            replay.passed(sequence);
+        }
         let stream = self.stream(id);
         stream.sent = stream.sent.max(sequence);
         stream.again.passed(sequence);
@@ -272,7 +318,9 @@ impl Delivery {
             Phase::Streaming => !s.under_way.is_empty(),
         };
         let stalls = self.streams.iter().filter(waiting).map(|s| s.progress_at.plus(self.settings.stall));
-        stalls.chain(self.paced_until()).min()
+        let replay = self.replay.as_ref().filter(|_| self.phase == Phase::Streaming);
+        let replay = replay.and_then(|r| r.waits_since()).map(|since| since.plus(self.settings.stall));
+        stalls.chain(self.paced_until()).chain(replay).min()
     }
 
     /// When telemetry that only waits for its rate may be sent.
@@ -288,6 +336,11 @@ impl Delivery {
         if self.phase == Phase::Greeting {
             let silent = self.streams.iter().any(|s| !s.greeted && now.since(s.progress_at) >= stall);
             return if silent { TimeoutOutcome::Reconnect } else { TimeoutOutcome::Wait };
+        }
+        if let Some(replay) = self.replay.as_mut()
+            && replay.waits_since().is_some_and(|since| now.since(since) >= stall)
+        {
+            replay.acknowledged(replay.stream());
         }
         let mut resent = false;
         for stream in &mut self.streams {

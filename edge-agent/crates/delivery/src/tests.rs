@@ -52,6 +52,66 @@ fn send_all(delivery: &mut Delivery) -> Vec<(StreamId, u64)> {
     out
 }
 
+/// All ten are acknowledged.
+fn delivered() -> Delivery {
+    let mut d = delivery();
+    greet(&mut d, 10);
+    d.handle_sent(StreamId::Alarm, seq(1), 1_000, NOW);
+    d.handle_ack(ack(StreamId::Alarm, 1), NOW);
+    assert_eq!((d.next_to_send(NOW), d.backlog()), (None, 0));
+    d
+}
+
+fn replay(first: u64, last: u64) -> Replay {
+    Replay { stream: StreamId::Telemetry, first: seq(first), last: seq(last) }
+}
+
+#[test]
+fn what_is_asked_for_again_goes_window_by_window_when_nothing_else_is_due_and_moves_no_watermark() {
+    let (mut d, telemetry) = (delivered(), |n| (StreamId::Telemetry, n));
+    d.handle_replay(replay(2, 99), NOW);
+    assert_eq!(send_all(&mut d), [2, 3, 4, 5].map(telemetry), "four are a window");
+    d.handle_held(held(StreamId::Telemetry, 1, 12));
+    d.handle_held(held(StreamId::Alarm, 1, 3));
+    assert_eq!(send_all(&mut d), [(StreamId::Alarm, 2), telemetry(11)], "what is new goes first");
+    assert_eq!(d.handle_ack(ack(StreamId::Telemetry, 10), NOW), AckOutcome::Known);
+    assert_eq!(send_all(&mut d), [6, 7, 8, 9].map(telemetry));
+    let stalled = NOW.plus(Duration::from_secs(10));
+    assert_eq!(d.poll_timeout(), Some(stalled), "an answer may be lost");
+    d.handle_ack(ack(StreamId::Telemetry, 11), NOW);
+    assert_eq!(send_all(&mut d), [telemetry(10)], "up to what was acknowledged when it was asked for");
+    d.handle_ack(ack(StreamId::Telemetry, 11), NOW);
+    assert_eq!((d.next_to_send(NOW), d.backlog()), (None, 1), "an alarm is still under way");
+}
+
+#[test]
+fn what_is_asked_for_again_and_no_longer_held_is_left_out_and_what_lies_behind_it_is_not_sent() {
+    let mut d = delivered();
+    d.handle_held(held(StreamId::Telemetry, 5, 11));
+    d.handle_replay(replay(1, 7), NOW);
+    assert_eq!(d.next_to_send(NOW), Some((StreamId::Telemetry, seq(5))), "the oldest that is held");
+    assert!(d.handle_found(StreamId::Telemetry, seq(5), seq(7)), "a hole within the range");
+    d.handle_replay(replay(1, 7), NOW);
+    assert!(!d.handle_found(StreamId::Telemetry, seq(5), seq(8)), "the next one is behind it");
+    assert_eq!(d.next_to_send(NOW), None);
+    d.handle_replay(replay(11, 20), NOW);
+    assert_eq!(d.next_to_send(NOW), None, "nothing of it was sent before");
+}
+
+#[test]
+fn an_answer_that_does_not_come_ends_no_replay_and_a_lost_connection_does() {
+    let mut d = delivered();
+    d.handle_replay(replay(1, 6), NOW);
+    assert_eq!(send_all(&mut d).len(), 4);
+    let stalled = NOW.plus(Duration::from_secs(10));
+    assert_eq!(d.handle_timeout(stalled), TimeoutOutcome::Wait);
+    assert_eq!(d.next_to_send(stalled), Some((StreamId::Telemetry, seq(5))));
+    d.handle_disconnected();
+    greet(&mut d, 10);
+    d.handle_ack(ack(StreamId::Alarm, 1), NOW);
+    assert_eq!(d.next_to_send(NOW).filter(|(stream, _)| *stream == StreamId::Telemetry), None);
+}
+
 #[test]
 fn nothing_is_sent_before_every_watermark_is_known() {
     let mut d = delivery();

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use plant_model::{GatewayId, TenantId};
 
+use crate::commands::{self, CommandsConfig};
 use crate::gateway;
 use crate::output::{self, Plant};
+use crate::remote::{self, RemoteConfig};
 use crate::section::Section;
 use crate::{MachineConfig, OutputConfig, RaisedRate};
 
@@ -42,6 +44,8 @@ pub struct AgentConfig {
     pub uplink: Option<UplinkConfig>,
     /// The buffer.
     pub buffer: BufferConfig,
+    /// What of the configuration comes from the backend.
+    pub remote: RemoteConfig,
     /// The local status interface.
     pub status: StatusConfig,
     /// What an alarm may take from the change in the machine to the decision, unless it has a budget of
@@ -51,6 +55,8 @@ pub struct AgentConfig {
     pub silent_units: usize,
     /// What alarms switch at the gateway itself.
     pub outputs: Vec<OutputConfig>,
+    /// What the backend may ask for.
+    pub commands: CommandsConfig,
     /// The machines, one file each, and the gateway itself as the last.
     pub machines: Vec<MachineConfig>,
     /// Where they are read more often than their files say, for the sake of alarms.
@@ -115,6 +121,9 @@ pub(crate) fn parse(
     let gateway: Option<GatewayId> = root.parsed("gateway", "the id of this gateway");
     let has_uplink = root.has("uplink");
     let uplink = root.table("uplink", uplink);
+    let remote = root.table("remote", remote::remote).unwrap_or_default();
+    let has_address = |uplink: &UplinkConfig| uplink.renewal_url.is_some();
+    remote::check(root, &remote, uplink.as_ref().map_or(has_uplink, has_address));
     machines.extend(gateway.as_ref().map(|id| gateway::machine(id, has_uplink)));
     let buffer = root.table("buffer", buffer);
     if buffer.is_none() && !root.has("buffer") {
@@ -123,7 +132,9 @@ pub(crate) fn parse(
     let status = root.table("status", status).unwrap_or(StatusConfig { listen: None, alarm_commands: false });
     let alarm_latency_budget = budget(root, "alarm_latency_budget_ms");
     let silent_units = root.integer("silent_units", 0..=SILENT_UNITS_MAX).unwrap_or(1);
-    let outputs = output::outputs(root, &Plant { machines, is_complete });
+    let plant = Plant { machines, is_complete };
+    let outputs = output::outputs(root, &plant);
+    let commands = root.table("commands", |section| commands::commands(section, &plant)).unwrap_or_default();
     if has_uplink && uplink.is_none() {
         return None;
     }
@@ -132,10 +143,12 @@ pub(crate) fn parse(
         gateway: gateway?,
         uplink,
         buffer: buffer?,
+        remote,
         status,
         alarm_latency_budget,
         silent_units: usize::try_from(silent_units).ok()?,
         outputs,
+        commands,
         machines: Vec::new(),
         raised: Vec::new(),
     })

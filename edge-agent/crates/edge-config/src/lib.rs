@@ -6,6 +6,7 @@
 
 mod agent;
 mod alarm;
+mod commands;
 mod gateway;
 mod machine;
 mod modbus;
@@ -13,51 +14,33 @@ mod opcua;
 mod output;
 mod problem;
 mod rates;
+mod remote;
 mod report;
 mod section;
+mod sources;
 
 use std::collections::HashMap;
 use std::path::Path;
 
 pub use agent::{AgentConfig, BufferConfig, Secret, StatusConfig, UplinkConfig};
+pub use commands::{CommandsConfig, WritableTag};
 pub use gateway::GatewayTag;
 pub use machine::{Budgets, Connection, MachineConfig, Origin, TagConfig};
 pub use output::{HeartbeatTag, MethodCall, MethodTarget, OutputConfig, OutputTarget, StateTag, TagTarget};
 pub use problem::{ConfigErrors, Problem};
 pub use rates::RaisedRate;
+pub use remote::RemoteConfig;
+pub use sources::Sources;
 
 use problem::Report;
-use section::Document;
-
-/// Largest configuration file, in bytes.
-const FILE_BYTES_MAX: u64 = 4 << 20;
-/// What is said of a folder without machines.
-const NO_FILES: &str = "holds no .toml file; one file for each machine belongs here";
+use sources::{NO_FILES, parse, read};
 
 /// Reads a configuration folder.
 ///
 /// # Errors
 /// Every problem of every file, in the order of files and lines.
 pub fn load(folder: &Path) -> Result<AgentConfig, ConfigErrors> {
-    let report = Report::default();
-    let mut machines = Vec::new();
-    for path in machine_files(&folder.join("machines.d"), &report) {
-        let Some(text) = read(&path, &report) else { continue };
-        if let Some(machine) = parse(&path, &text, &report, machine::parse) {
-            machines.push((path, machine));
-        }
-    }
-    check_unique(&machines, &report);
-    check_lines(&machines, &report);
-    let mut machines: Vec<_> = machines.into_iter().map(|(_, machine)| machine).collect();
-    let (path, is_complete) = (folder.join(agent::FILE), report.is_empty());
-    let build = |root: &mut section::Section<'_>| agent::parse(root, &mut machines, is_complete);
-    let agent = read(&path, &report).and_then(|text| parse(&path, &text, &report, build));
-    report.finish(agent.map(|mut agent| {
-        agent.machines = machines;
-        agent.raised = rates::raise(&mut agent);
-        agent
-    }))
+    Sources::read(folder).config()
 }
 
 /// Reads `agent.toml` alone, whatever the machines are: they may not be there yet.
@@ -103,51 +86,6 @@ pub fn check_machines<'a>(
     check_unique(&machines, &report);
     check_lines(&machines, &report);
     report.finish(Some(machines.into_iter().map(|(_, machine)| machine).collect()))
-}
-
-fn machine_files(folder: &Path, report: &Report) -> Vec<std::path::PathBuf> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => {
-            report.file(folder, format!("cannot be read: {error}; one file for each machine belongs here"));
-            return Vec::new();
-        }
-    };
-    let mut paths: Vec<_> = entries
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .collect();
-    paths.sort();
-    if paths.is_empty() {
-        report.file(folder, NO_FILES.to_owned());
-    }
-    paths
-}
-
-fn read(path: &Path, report: &Report) -> Option<String> {
-    let size = std::fs::metadata(path).map(|m| m.len());
-    let text = match size {
-        Ok(size) if size > FILE_BYTES_MAX => {
-            report.file(path, format!("has {size} bytes; at most {FILE_BYTES_MAX} are read"));
-            return None;
-        }
-        Ok(_) => std::fs::read_to_string(path),
-        Err(error) => Err(error),
-    };
-    text.map_err(|error| report.file(path, format!("cannot be read: {error}"))).ok()
-}
-
-fn parse<T>(
-    path: &Path,
-    text: &str,
-    report: &Report,
-    build: impl FnOnce(&mut section::Section<'_>) -> Option<T>,
-) -> Option<T> {
-    let document = Document::parse(path, text, report)?;
-    let mut root = document.root();
-    let built = build(&mut root);
-    root.finish();
-    built
 }
 
 fn check_unique(machines: &[(std::path::PathBuf, MachineConfig)], report: &Report) {

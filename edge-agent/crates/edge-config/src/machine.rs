@@ -88,6 +88,22 @@ impl MachineConfig {
         ChangeFilter::new(self.tags.iter().map(|tag| tag.report), absence)
     }
 
+    /// Whether it is the same machine with the same settings, wherever they are written.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self { id, name, kind, connection, tags, alarms, budgets, origin: _ } = self;
+        let same = (id, name, kind, connection, tags, alarms, budgets);
+        same == (
+            &other.id,
+            &other.name,
+            &other.kind,
+            &other.connection,
+            &other.tags,
+            &other.alarms,
+            &other.budgets,
+        )
+    }
+
     /// What an alarm may take; `usual` unless it has a budget of its own.
     #[must_use]
     pub fn budget(&self, alarm: &AlarmId, usual: Duration) -> Duration {

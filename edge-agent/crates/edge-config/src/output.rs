@@ -14,6 +14,8 @@ use crate::section::Section;
 
 mod target;
 
+pub(crate) use target::can_be_written;
+
 /// The most outputs: each has a task and takes part in every decision.
 const OUTPUTS_MAX: usize = 64;
 

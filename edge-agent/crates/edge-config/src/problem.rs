@@ -78,6 +78,11 @@ impl Report {
         });
     }
 
+    /// What is wrong so far.
+    pub(crate) fn problems(self) -> Vec<Problem> {
+        self.0.into_inner()
+    }
+
     /// The configuration, if nothing is wrong.
     pub(crate) fn finish<T>(self, built: Option<T>) -> Result<T, ConfigErrors> {
         let mut problems = self.0.into_inner();

@@ -234,6 +234,13 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Texts in brackets.
+    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<&'a str>> {
+        self.typed(key, "a list of texts in brackets", |v| {
+            v.as_array()?.iter().map(|one| one.get_ref().as_str()).collect()
+        })
+    }
+
     /// A table of texts whose keys are whole numbers; empty if it is not there, `None` if it is none.
     pub(crate) fn numbered_texts(&mut self, key: &'static str) -> Option<Vec<(i64, String)>> {
         if !self.has(key) {

@@ -1,12 +1,15 @@
 //! What the uplink sees of the buffer: requests to the writer thread, and what is held.
 
-use plant_model::Timestamp;
-use protocol::{Sequence, StreamId, StreamRange};
+use plant_model::{MachineId, TagId, Timestamp};
+use protocol::{Sequence, SeriesId, StreamId, StreamRange};
 use tokio::sync::{oneshot, watch};
 
 use crate::inbox::SampleInbox;
 use crate::timers::Source;
-use crate::{Facts, StoreError, StoredBatch, Tally};
+use crate::{Facts, StoreError, StoredAlarm, StoredBatch, StoredCommand, Tally};
+
+/// How alarms stood, and the commands that moved them.
+pub type Remembered = (Vec<StoredAlarm>, Vec<StoredCommand>);
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -29,6 +32,15 @@ pub(crate) enum Request {
         stream: StreamId,
         sequence: Sequence,
         bytes_max: usize,
+    },
+    /// Number the tags of machines.
+    Series {
+        machines: Vec<(MachineId, Vec<TagId>)>,
+        reply: oneshot::Sender<Result<Vec<Vec<SeriesId>>, StoreError>>,
+    },
+    /// How alarms stood, and which commands moved them.
+    Remembered {
+        reply: oneshot::Sender<Result<Remembered, StoreError>>,
     },
     /// Count a part of a stream.
     Tally {
@@ -101,6 +113,34 @@ impl StoreClient {
     ) -> Result<Tally, StoreError> {
         let (reply, answer) = oneshot::channel();
         if !self.inbox.push_request(Request::Tally { stream, from, recent, reply }) {
+            return Err(StoreError::Closed);
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The series numbers of the tags of machines, each in its order; new tags get new numbers.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the recorder has stopped.
+    pub async fn series(
+        &self,
+        machines: Vec<(MachineId, Vec<TagId>)>,
+    ) -> Result<Vec<Vec<SeriesId>>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.push_request(Request::Series { machines, reply }) {
+            return Err(StoreError::Closed);
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// How every alarm stood when its last transition was committed, and the newest commands that moved alarms, as
+    /// [`crate::EdgeStore::alarms`] and [`crate::EdgeStore::commands`] tell them.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the recorder has stopped.
+    pub async fn remembered(&self) -> Result<Remembered, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if !self.inbox.push_request(Request::Remembered { reply }) {
             return Err(StoreError::Closed);
         }
         answer.await.map_err(|_| StoreError::Closed)?

@@ -103,7 +103,7 @@ use thiserror::Error;
 
 pub use alarms::{StoredAlarm, StoredCommand};
 pub use backlog::Backlog;
-pub use client::StoreClient;
+pub use client::{Remembered, StoreClient};
 pub use file::Usage;
 pub use health::{BufferHealth, RecorderCounters};
 pub use inbox::{Decided, SampleInbox};

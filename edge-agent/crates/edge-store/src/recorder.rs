@@ -425,6 +425,15 @@ impl Writer {
             Request::Tally { stream, from, recent, reply } => {
                 drop(reply.send(self.store.tally(stream, from, recent)));
             }
+            Request::Series { machines, reply } => {
+                let now = (self.wall)();
+                let numbers = machines.iter().map(|(machine, tags)| self.store.series(machine, tags, now));
+                drop(reply.send(numbers.collect()));
+            }
+            Request::Remembered { reply } => {
+                let alarms = self.store.alarms();
+                drop(reply.send(alarms.and_then(|alarms| Ok((alarms, self.store.commands()?)))));
+            }
             Request::Facts { reply } => {
                 let acked = StreamId::ALL.map(|stream| self.store.acked(stream));
                 drop(reply.send(self.store.facts().map(|facts| (facts, acked))));

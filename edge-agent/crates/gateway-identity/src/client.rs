@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, IF_NONE_MATCH};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -34,6 +34,25 @@ pub(crate) struct Backend {
     host: String,
     port: u16,
     tls: Arc<ClientConfig>,
+}
+
+/// What is asked, and how much of an answer is waited for and taken.
+pub(crate) struct Question<'a> {
+    pub method: Method,
+    pub path: &'a str,
+    pub body: Vec<u8>,
+    /// What is known already, as the backend named it.
+    pub if_none_match: Option<String>,
+    pub deadline: Duration,
+    pub answer_bytes_max: usize,
+}
+
+impl<'a> Question<'a> {
+    /// One with a small answer.
+    pub(crate) const fn new(method: Method, path: &'a str, body: Vec<u8>) -> Self {
+        let (deadline, answer_bytes_max) = (DEADLINE, ANSWER_BYTES_MAX);
+        Self { method, path, body, if_none_match: None, deadline, answer_bytes_max }
+    }
 }
 
 /// What of a problem (RFC 9457) is for a person.
@@ -82,38 +101,56 @@ impl Backend {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, IdentityError> {
-        let late = |_| self.unreachable(format!("there was no answer within {} s", DEADLINE.as_secs()));
-        let (status, body) = timeout(DEADLINE, self.exchange(method, path, body)).await.map_err(late)??;
+        let (status, body) = self.answer(Question::new(method, path, body)).await?;
+        self.read(status, &body)
+    }
+
+    /// The status, and the body whatever the status.
+    pub(crate) async fn answer(&self, question: Question<'_>) -> Result<(StatusCode, Bytes), IdentityError> {
+        let deadline = question.deadline;
+        let late = |_| self.unreachable(format!("there was no answer within {} s", deadline.as_secs()));
+        timeout(deadline, self.exchange(question)).await.map_err(late)?
+    }
+
+    /// What a successful answer says, or what is wrong.
+    pub(crate) fn read<T: DeserializeOwned>(
+        &self,
+        status: StatusCode,
+        body: &[u8],
+    ) -> Result<T, IdentityError> {
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| self.strange(error));
+            return serde_json::from_slice(body).map_err(|error| self.strange(error));
         }
-        match serde_json::from_slice::<ProblemBody>(&body) {
-            Ok(problem) => Err(IdentityError::Refused { status: status.as_u16(), detail: problem.detail }),
-            Err(_) => Err(self.strange(format!("status {status}"))),
+        Err(self.problem(status, body))
+    }
+
+    /// What an answer that is no success says.
+    pub(crate) fn problem(&self, status: StatusCode, body: &[u8]) -> IdentityError {
+        match serde_json::from_slice::<ProblemBody>(body) {
+            Ok(problem) => IdentityError::Refused { status: status.as_u16(), detail: problem.detail },
+            Err(_) => self.strange(format!("status {status}")),
         }
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), IdentityError> {
+    async fn exchange(&self, question: Question<'_>) -> Result<(StatusCode, Bytes), IdentityError> {
+        let Question { method, path, body, if_none_match, deadline: _, answer_bytes_max } = question;
         let stream = self.connect().await?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, self.authority())
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.strange(error))?;
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(known) = if_none_match {
+            request = request.header(IF_NONE_MATCH, known);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| self.strange(error))?;
         // In TLS 1.3 a certificate is refused only when the answer is waited for.
         let broken = |error: hyper::Error| self.failed(&error);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let answer = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = Limited::new(response.into_body(), answer_bytes_max).collect().await;
             Ok((status, body.map_err(|error| self.strange(error))?.to_bytes()))
         };
         let mut answer = std::pin::pin!(answer);
@@ -147,7 +184,7 @@ impl Backend {
         IdentityError::Unreachable { url: self.url(), detail: detail.to_string() }
     }
 
-    fn strange(&self, detail: impl ToString) -> IdentityError {
+    pub(crate) fn strange(&self, detail: impl ToString) -> IdentityError {
         IdentityError::Answer { url: self.url(), detail: detail.to_string() }
     }
 }

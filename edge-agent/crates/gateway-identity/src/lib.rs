@@ -12,12 +12,16 @@
 //! a year, so that a gateway that was switched off needs no visit.
 
 mod client;
+mod configuration;
 mod enrol;
 mod error;
 mod files;
 mod renew;
+mod signature;
 
+pub use configuration::{ConfigurationClient, Fetched};
 pub use enrol::{Enrolled, EnrolmentOrder, enrol};
 pub use error::IdentityError;
 pub use files::{CERTIFICATE_FILE, CertificateTimes, IdentityFiles, ROOTS_FILE};
 pub use renew::{RenewalState, Renewer, renew};
+pub use signature::{SignatureError, Verifier};

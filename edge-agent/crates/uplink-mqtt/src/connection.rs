@@ -167,7 +167,7 @@ impl<'a> Connection<'a> {
             error = self.listen(events, urgent) => End::Failed(error),
             () = self.silence() => End::Failed(UplinkError::Silent),
             error = self.hurry(&client, urgent) => End::Failed(error),
-            end = self.feed(&client, outbox, sidecar, backoff) => end.unwrap_or_else(End::Failed),
+            end = self.feed(&client, outbox, (sidecar, urgent), backoff) => end.unwrap_or_else(End::Failed),
         }
     }
 
@@ -305,7 +305,7 @@ impl<'a> Connection<'a> {
         &self,
         client: &AsyncClient,
         outbox: &mut dyn Outbox,
-        sidecar: &mut dyn Sidecar,
+        (sidecar, urgent): (&mut dyn Sidecar, &dyn Urgent),
         backoff: &mut Backoff,
     ) -> Result<End, UplinkError> {
         let held = outbox.held();
@@ -341,11 +341,22 @@ impl<'a> Connection<'a> {
             if let Some(end) = self.drained(&delivery, &mut drain_until) {
                 return Ok(end);
             }
-            if delivery.is_streaming() && live_due <= Instant::now() {
+            let is_due = delivery.is_streaming() && live_due <= Instant::now();
+            let live = if is_due { sidecar.live() } else { None };
+            // Asked after the live message was made, so that it knows every series in it.
+            if let Some(catalogue) = sidecar.new_catalogue() {
+                self.publish(client, Channel::Catalogue, QoS::AtLeastOnce, catalogue).await?;
+            }
+            if is_due {
                 live_due = Instant::now() + LIVE_INTERVAL;
-                if let Some(live) = sidecar.live() {
-                    self.publish(client, Channel::Live, QoS::AtMostOnce, live).await?;
-                }
+            }
+            if let Some(live) = live {
+                self.publish(client, Channel::Live, QoS::AtMostOnce, live).await?;
+            }
+            if delivery.is_streaming()
+                && let Some(asked) = urgent.replay()
+            {
+                delivery.handle_replay(asked, self.clock.now());
             }
             if self.send_next(client, &mut delivery, outbox).await? {
                 continue;
@@ -419,7 +430,10 @@ impl<'a> Connection<'a> {
     ) -> Result<bool, UplinkError> {
         let Some((stream, sequence)) = delivery.next_to_send(self.clock.now()) else { return Ok(false) };
         let Some(batch) = outbox.read(stream, sequence).await? else { return Ok(false) };
-        let (sequence, size) = (batch.sequence, batch.message.len());
+        let (wanted, sequence, size) = (sequence, batch.sequence, batch.message.len());
+        if !delivery.handle_found(stream, wanted, sequence) {
+            return Ok(true);
+        }
         let size_max = self.message_bytes_max.load(Ordering::Relaxed);
         if size > size_max {
             outbox.refuse(stream, sequence, size_max);

@@ -64,7 +64,11 @@ pub struct UplinkSettings {
 /// What travels beside the batches.
 pub trait Sidecar: Send {
     /// The encoded catalogue, sent after each hello.
-    fn catalogue(&self) -> Vec<u8>;
+    fn catalogue(&mut self) -> Vec<u8>;
+
+    /// The encoded catalogue if it is another one than was sent last: it goes before any batch that was committed since
+    /// it changed.
+    fn new_catalogue(&mut self) -> Option<Vec<u8>>;
 
     /// The encoded live message of this second; `None` when there is nothing new.
     fn live(&mut self) -> Option<Vec<u8>>;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use delivery::Replay;
 use plant_model::Timestamp;
 
 /// What a port answers with.
@@ -38,4 +39,7 @@ pub trait Urgent: Send + Sync {
 
     /// A command has come.
     fn command(&self, message: &[u8]);
+
+    /// Acknowledged batches that somebody asks for again, once.
+    fn replay(&self) -> Option<Replay>;
 }

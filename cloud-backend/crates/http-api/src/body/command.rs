@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use plant_model::AlarmCommand;
+use protocol::{CommandOutcome, Instruction};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -141,18 +142,24 @@ pub(crate) struct CommandStatus {
     pub(crate) decided_at: Option<Instant>,
 }
 
-impl From<&Given> for CommandStatus {
-    fn from(given: &Given) -> Self {
-        let (command, result) = (&given.command, given.result.as_ref());
-        let (state, reason) = match result.map(|r| &r.outcome) {
-            None => (CommandState::Waiting, None),
-            Some(protocol::CommandOutcome::Done) => (CommandState::Done, None),
-            Some(protocol::CommandOutcome::Refused { reason }) => {
-                (CommandState::Refused, Some(reason.clone()))
-            }
-            Some(protocol::CommandOutcome::Expired) => (CommandState::Expired, None),
-        };
-        Self {
+impl CommandState {
+    /// How far a command is, and why it was refused.
+    pub(super) fn of(given: &Given) -> (Self, Option<String>) {
+        match given.result.as_ref().map(|r| &r.outcome) {
+            None => (Self::Waiting, None),
+            Some(CommandOutcome::Done) => (Self::Done, None),
+            Some(CommandOutcome::Refused { reason }) => (Self::Refused, Some(reason.clone())),
+            Some(CommandOutcome::Expired) => (Self::Expired, None),
+        }
+    }
+}
+
+impl CommandStatus {
+    /// `None` for a command to the gateway itself.
+    pub(crate) fn from(given: &Given) -> Option<Self> {
+        let Instruction::Alarm(command) = &given.command else { return None };
+        let ((state, reason), result) = (CommandState::of(given), given.result.as_ref());
+        Some(Self {
             id: command.operation.command.to_string(),
             gateway: given.gateway.to_string(),
             machine: command.machine.to_string(),
@@ -164,6 +171,6 @@ impl From<&Given> for CommandStatus {
             repeated: result.is_some_and(|r| r.repeated),
             issued_at: command.issued_at.into(),
             decided_at: result.map(|r| r.decided_at.into()),
-        }
+        })
     }
 }

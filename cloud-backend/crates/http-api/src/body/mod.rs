@@ -5,6 +5,7 @@ mod alarm;
 mod command;
 mod configuration;
 mod event;
+mod gateway_command;
 mod ledger;
 mod machine;
 mod sample;
@@ -19,6 +20,7 @@ pub(crate) use configuration::{
     machine_files,
 };
 pub(crate) use event::{GatewayEvent, ResyncEvent, ValuesEvent};
+pub(crate) use gateway_command::{GatewayCommandRequest, GatewayCommandStatus};
 pub(crate) use ledger::Ledger;
 pub(crate) use machine::{Certificate, Gateway, Link, Machine, MachineDetail};
 pub(crate) use sample::Samples;

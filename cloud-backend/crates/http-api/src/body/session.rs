@@ -31,6 +31,10 @@ pub(crate) enum Permission {
     OperateAlarms,
     /// Change the configuration of gateways.
     Configure,
+    /// Ask gateways for what changes nothing in the plant.
+    OperateGateways,
+    /// Write to machines, restart and update gateways.
+    ControlGateways,
     /// Create tenants, users and gateways.
     Administer,
 }
@@ -41,6 +45,8 @@ impl Permission {
         let all = [
             (Self::OperateAlarms, tenancy::Permission::OperateAlarms),
             (Self::Configure, tenancy::Permission::Configure),
+            (Self::OperateGateways, tenancy::Permission::OperateGateways),
+            (Self::ControlGateways, tenancy::Permission::ControlGateways),
             (Self::Administer, tenancy::Permission::Administer),
         ];
         all.into_iter().filter(|(_, needed)| role.allows(*needed)).map(|(shown, _)| shown).collect()

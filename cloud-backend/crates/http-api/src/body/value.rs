@@ -1,11 +1,11 @@
 //! Values and data types.
 
 use plant_model::Value;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// A value of a tag. Numbers that JSON cannot hold (NaN, infinity) are null.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum TagValue {
     Bool(bool),

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use plant_model::{AlarmCommand, AlarmId, MachineId, OperatorAction};
+use plant_model::{AlarmCommand, AlarmId, MachineId};
+use protocol::Command;
 
 use super::*;
 
@@ -11,7 +12,7 @@ struct Line {
 }
 
 impl CommandLine for Line {
-    fn send(&self, _: &TenantId, _: &GatewayId, _: &Command) -> Result<(), SendError> {
+    fn send(&self, _: &TenantId, _: &GatewayId, _: &Instruction) -> Result<(), SendError> {
         let answer = *self.answer.lock().expect("whole");
         if answer.is_ok() {
             self.sent.fetch_add(1, Ordering::Relaxed);
@@ -55,6 +56,7 @@ fn done(id: &str) -> CommandResult {
         outcome: CommandOutcome::Done,
         repeated: false,
         decided_at: Timestamp::from_micros(5),
+        output: String::new(),
     }
 }
 
@@ -71,7 +73,7 @@ async fn a_caller_gets_the_answer_as_soon_as_it_comes() {
     assert_eq!(given.expect("given").result, Some(done("a")));
     let later = Command { issued_at: Timestamp::from_micros(9), ..command("a") };
     let again = commands.give(&tenant, &gw, later).await.expect("known");
-    assert_eq!(again.command.issued_at, Timestamp::from_micros(0), "as it was given first");
+    assert_eq!(again.command.issued_at(), Timestamp::from_micros(0), "as it was given first");
     assert_eq!((again.result, line.sent.load(Ordering::Relaxed)), (Some(done("a")), 1), "from memory");
 }
 
@@ -79,7 +81,7 @@ async fn a_caller_gets_the_answer_as_soon_as_it_comes() {
 async fn without_an_answer_the_command_stays_known_and_is_given_again_when_asked_again() {
     let (commands, line) = commands(Ok(()));
     let (tenant, gw) = (tenant(), gateway("gw-1"));
-    let ask = || commands.hand_over(&tenant, &gw, command("a")).map(|(_, answer)| answer);
+    let ask = || commands.hand_over(&tenant, &gw, command("a").into()).map(|(_, answer)| answer);
     let first = ask().expect("given");
     assert_eq!(*first.borrow(), None);
     *line.answer.lock().expect("whole") = Err(SendError::Offline);
@@ -107,16 +109,16 @@ async fn what_cannot_leave_is_not_remembered() {
 #[test]
 fn an_id_stands_for_one_command_of_one_tenant() {
     let (commands, _) = commands(Ok(()));
-    commands.hand_over(&tenant(), &gateway("gw-1"), command("a")).expect("given");
+    commands.hand_over(&tenant(), &gateway("gw-1"), command("a").into()).expect("given");
     let other = Command { request: AlarmCommand::Reset, ..command("a") };
     let mut by_another = command("a");
     by_another.operation.actor = "gus".into();
     for (gw, command) in [("gw-1", other), ("gw-1", by_another), ("gw-2", command("a"))] {
-        let refused = commands.hand_over(&tenant(), &gateway(gw), command);
+        let refused = commands.hand_over(&tenant(), &gateway(gw), command.into());
         assert_eq!(refused.expect_err("the id is used"), GiveError::IdUsed);
     }
     let globex = TenantId::new("globex").expect("valid");
-    commands.hand_over(&globex, &gateway("gw-1"), command("a")).expect("another tenant's id");
+    commands.hand_over(&globex, &gateway("gw-1"), command("a").into()).expect("another tenant's id");
 }
 
 #[test]
@@ -124,10 +126,21 @@ fn the_oldest_commands_are_forgotten_first() {
     let (commands, _) = commands(Ok(()));
     let id = |n: usize| CommandId::new(&format!("c{n}")).expect("valid");
     for n in 0..=REMEMBERED_MAX {
-        commands.hand_over(&tenant(), &gateway("gw-1"), command(id(n).as_str())).expect("given");
+        commands.hand_over(&tenant(), &gateway("gw-1"), command(id(n).as_str()).into()).expect("given");
     }
     assert!(commands.find(&tenant(), &id(0)).is_none());
     assert!(
         commands.find(&tenant(), &id(1)).is_some() && commands.find(&tenant(), &id(REMEMBERED_MAX)).is_some()
     );
+}
+
+#[test]
+fn a_nudge_leaves_at_once_and_is_not_remembered() {
+    let (commands, line) = commands(Ok(()));
+    let now = Timestamp::from_micros(7);
+    assert_eq!(commands.nudge(&tenant(), &gateway("gw-1"), now), Ok(()));
+    assert_eq!(line.sent.load(Ordering::Relaxed), 1);
+    assert!(commands.find(&tenant(), &CommandId::new("nudge-7").expect("valid")).is_none());
+    *line.answer.lock().expect("whole") = Err(SendError::Offline);
+    assert_eq!(commands.nudge(&tenant(), &gateway("gw-1"), now), Err(SendError::Offline));
 }

@@ -7,18 +7,18 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use plant_model::{AlarmId, CommandId, GatewayId, MachineId, OperatorAction, TenantId};
-use protocol::Command;
+use protocol::{Command, Instruction};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::access::{Principal, Scope};
 use crate::body::{AlarmCommandRequest, CommandStatus};
-use crate::commands::{GiveError, SendError, expiry, outcome_name};
+use crate::commands::{GiveError, Given, SendError, audit, expiry, outcome_name};
 use crate::problem::Problem;
 use crate::state::App;
 
 /// Longest comment, in bytes: what a text may have on the wire.
-const COMMENT_BYTES_MAX: usize = protocol::limits::TEXT_BYTES_MAX;
+pub(super) const COMMENT_BYTES_MAX: usize = protocol::limits::TEXT_BYTES_MAX;
 
 /// An alarm in a path.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -95,42 +95,38 @@ pub(crate) async fn give(
     let expires_at = expiry(issued_at);
     let occurrence = body.occurrence.filter(|n| *n > 0);
     let command = Command { machine, alarm, occurrence, request, operation, issued_at, expires_at };
-    hand_over(&app, &tenant, &gateway, command).await
+    let given = hand_over(&app, &tenant, &gateway, command.into()).await?;
+    Ok((status_of(&given), Json(CommandStatus::from(&given).ok_or_else(Problem::not_found)?)))
 }
 
-async fn hand_over(
+/// The gateway answered, or not yet.
+pub(super) fn status_of(given: &Given) -> StatusCode {
+    if given.result.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED }
+}
+
+/// Gives a command, and says in the audit log who did what and how it ended.
+pub(super) async fn hand_over(
     app: &App,
     tenant: &TenantId,
     gateway: &GatewayId,
-    command: Command,
-) -> Result<(StatusCode, Json<CommandStatus>), Problem> {
-    let (machine, alarm, action) = (command.machine.clone(), command.alarm.clone(), command.request.name());
-    let operation = command.operation.clone();
-    let given = app.outside.commands.give(tenant, gateway, command).await;
+    command: Instruction,
+) -> Result<Given, Problem> {
+    let given = app.outside.commands.give(tenant, gateway, command.clone()).await;
     let outcome = match &given {
         Ok(given) => outcome_name(given.result.as_ref().map(|r| &r.outcome)),
         Err(GiveError::IdUsed) => "key_used",
         Err(GiveError::Send(SendError::Offline)) => "gateway_offline",
         Err(GiveError::Send(SendError::Busy)) => "gateway_busy",
     };
-    tracing::info!(
-        target: "audit",
-        {
-            tenant.id = %tenant, gateway.id = %gateway, machine.id = %machine, alarm.id = %alarm,
-            command.id = %operation.command, action, actor = operation.actor, outcome
-        },
-        "alarm command given"
-    );
-    let given = given.map_err(|error| match error {
+    audit(tenant, gateway, &command, outcome, "command given");
+    given.map_err(|error| match error {
         GiveError::IdUsed => Problem::key_used(),
         GiveError::Send(SendError::Offline) => Problem::gateway_offline(gateway.as_str()),
         GiveError::Send(SendError::Busy) => Problem::gateway_busy(gateway.as_str()),
-    })?;
-    let status = if given.result.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(CommandStatus::from(&given))))
+    })
 }
 
-/// What became of a command
+/// What became of a command to an alarm
 #[utoipa::path(
     get, path = "/api/v1/tenants/{tenant}/commands/{command}", tag = "alarms",
     params(
@@ -146,11 +142,11 @@ pub(crate) async fn status(
 ) -> Result<Json<CommandStatus>, Problem> {
     let id = CommandId::new(&path.1).map_err(|_| Problem::not_found())?;
     let given = app.outside.commands.find(&tenant, &id).ok_or_else(Problem::not_found)?;
-    Ok(Json(CommandStatus::from(&given)))
+    CommandStatus::from(&given).map(Json).ok_or_else(Problem::not_found)
 }
 
 /// The key, in the quotes of a structured field (RFC 8941, 3.3.3) or bare.
-fn idempotency_key(headers: &HeaderMap) -> Result<CommandId, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<CommandId, Problem> {
     const NAME: &str = "Idempotency-Key";
     let mut values = headers.get_all(NAME).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

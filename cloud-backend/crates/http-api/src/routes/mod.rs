@@ -4,6 +4,7 @@ mod alarms;
 mod commands;
 mod configuration;
 mod fleet;
+mod gateway_commands;
 mod ledger;
 mod live;
 mod operations;
@@ -49,6 +50,8 @@ fn table() -> Vec<Route> {
         guarded(Permission::ReadConfiguration, routes!(configuration::versions)),
         guarded(Permission::ReadConfiguration, routes!(configuration::version)),
         guarded(Permission::ReadConfiguration, routes!(configuration::diff)),
+        guarded(Permission::OperateGateways, routes!(gateway_commands::give)),
+        guarded(Permission::OperateGateways, routes!(gateway_commands::status)),
         guarded(Permission::ReadLedger, routes!(ledger::ledger)),
         guarded(Permission::ReadFleet, routes!(live::live)),
         public(routes!(operations::openapi)),

@@ -107,10 +107,9 @@ async fn a_manager_sees_the_own_tenant_and_an_operator_all() {
         let session = api.json(&cookie, "/api/v1/session").await;
         assert_eq!(session["username"], user);
         assert_eq!(session["display_name"], user.to_uppercase());
-        let permissions: &[&str] = if user == "olga" {
-            &["operate_alarms", "configure", "administer"]
-        } else {
-            &["operate_alarms", "configure"]
+        let permissions: &[&str] = match user {
+            "olga" => &["operate_alarms", "configure", "operate_gateways", "control_gateways", "administer"],
+            _ => &["operate_alarms", "configure", "operate_gateways"],
         };
         assert_eq!(session["permissions"], serde_json::json!(permissions), "{user}");
         assert_eq!(names(session), expected, "{user}");

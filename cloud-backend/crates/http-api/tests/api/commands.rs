@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use plant_model::{AlarmCommand, CommandId, Timestamp};
-use protocol::{Command, CommandOutcome, CommandResult};
+use protocol::{Command, CommandOutcome, CommandResult, Instruction};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value as Json, json};
 
@@ -24,7 +24,7 @@ fn acknowledge() -> Json {
 }
 
 impl Api {
-    fn command(&self, cookie: &str, path: &str, key: &str, body: &Json) -> RequestBuilder {
+    pub(crate) fn command(&self, cookie: &str, path: &str, key: &str, body: &Json) -> RequestBuilder {
         let request = self.request(Method::POST, path).header("cookie", cookie).json(body);
         request.header("x-requested-with", "fetch").header("idempotency-key", key)
     }
@@ -35,7 +35,10 @@ impl Api {
             {
                 let sent = self.line.sent.lock().expect("whole");
                 if sent.len() >= count {
-                    break sent[count - 1].clone();
+                    match sent[count - 1].clone() {
+                        Instruction::Alarm(command) => break command,
+                        other @ Instruction::Gateway(_) => panic!("no command to an alarm: {other:?}"),
+                    }
                 }
             }
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
@@ -45,13 +48,14 @@ impl Api {
             outcome,
             repeated: false,
             decided_at: Timestamp::from_micros(START + 5_000),
+            output: String::new(),
         };
         assert!(self.commands.answered(&acme(), &gw_1(), result));
         command
     }
 }
 
-async fn sent(request: RequestBuilder) -> (StatusCode, Json) {
+pub(crate) async fn sent(request: RequestBuilder) -> (StatusCode, Json) {
     let response: Response = request.send().await.expect("an answer");
     (response.status(), response.json().await.expect("JSON"))
 }

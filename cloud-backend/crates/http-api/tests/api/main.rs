@@ -3,6 +3,7 @@
 mod access;
 mod commands;
 mod configuration;
+mod gateway_commands;
 mod openapi;
 mod reading;
 mod support;

@@ -17,8 +17,8 @@ use plant_model::{
     Timestamp, TransitionCause, Value,
 };
 use protocol::{
-    Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, Command, ConfigurationFiles, Epoch, Hello,
-    Live, MachineLink, Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
+    Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, ConfigurationFiles, Epoch, Hello,
+    Instruction, Live, MachineLink, Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
 };
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value as Json;
@@ -49,11 +49,11 @@ pub(crate) struct Api {
 #[derive(Default)]
 pub(crate) struct Line {
     pub(crate) connected: AtomicBool,
-    pub(crate) sent: Mutex<Vec<Command>>,
+    pub(crate) sent: Mutex<Vec<Instruction>>,
 }
 
 impl CommandLine for Line {
-    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Command) -> Result<(), SendError> {
+    fn send(&self, tenant: &TenantId, gateway: &GatewayId, command: &Instruction) -> Result<(), SendError> {
         assert_eq!((tenant, gateway), (&acme(), &gw_1()));
         if !self.connected.load(Ordering::Relaxed) {
             return Err(SendError::Offline);

@@ -314,7 +314,7 @@ fn fitting(
 }
 
 /// Whether the tag is one that can be written at all; of OPC UA nodes only the server knows.
-fn can_be_written(machine: &MachineConfig, tag: TagIndex) -> Result<(), String> {
+pub(crate) fn can_be_written(machine: &MachineConfig, tag: TagIndex) -> Result<(), String> {
     if let Connection::Modbus(connection) = &machine.connection {
         let parameters = connection.tags()[tag.as_usize()].parameters();
         let table = parameters.table;

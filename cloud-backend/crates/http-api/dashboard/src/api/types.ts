@@ -5,7 +5,7 @@
 
 export type Instant = string;
 export type Role = "platform-operator" | "manager";
-export type Permission = "operate_alarms" | "administer";
+export type Permission = "operate_alarms" | "operate_gateways" | "control_gateways" | "administer";
 export type Priority = "low" | "medium" | "high" | "critical";
 export type MachineState = "running" | "idle" | "down" | "setup";
 export type Link = "up" | "down" | "unknown";
