@@ -74,7 +74,7 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let feed = LiveFeed::new();
     restore(&feed, &store).await.context("cannot read the latest state from the store")?;
     let place = match &args.broker.broker {
-        Some(address) => Place::dial(data, &keeper.authority.current(), address, &args.broker)?,
+        Some(address) => Place::dial(&keeper.authority, address, &args.broker)?,
         None => Place::listen(args.mqtt, keeper.mqtt.clone()).await?,
     };
     let http = HttpServer::bind(args.http).await?;

@@ -1,6 +1,7 @@
 //! How a revocation comes to where gateways connect.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
@@ -12,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::data::DataDir;
+use crate::authority::Shared;
 use crate::mosquitto::Folder;
 
 /// What is revoked.
@@ -31,6 +32,11 @@ pub(crate) trait Gate: Send + Sync {
     /// # Errors
     /// It is not so, or nobody knows.
     fn enforce<'a>(&'a self, revoked: &'a Revoked) -> PortFuture<'a, anyhow::Result<()>>;
+
+    /// Whether what was enforced still is; it is not when the authority has changed meanwhile.
+    fn holds(&self) -> bool {
+        true
+    }
 }
 
 /// Our own endpoint: it does it at once.
@@ -78,10 +84,12 @@ const TAKE_OVER_LIFETIME: Duration = Duration::from_secs(300);
 /// connections. Mosquitto does not look at open ones again: the backend takes over the connection of who is shut out,
 /// once a certificate that is revoked for this purpose is refused.
 pub(crate) struct MosquittoGate {
-    data: DataDir,
+    authority: Shared,
     folder: Folder,
     address: Address,
     state: Mutex<State>,
+    /// Who signed the list. A broker with a list lets in nobody whose issuer has none.
+    listed_by: std::sync::Mutex<Option<Arc<CertificateAuthority>>>,
 }
 
 #[derive(Default)]
@@ -92,12 +100,12 @@ struct State {
 }
 
 impl MosquittoGate {
-    pub(crate) fn new(data: DataDir, folder: Folder, address: Address) -> Self {
-        Self { data, folder, address, state: Mutex::default() }
+    pub(crate) fn new(authority: Shared, folder: Folder, address: Address) -> Self {
+        Self { authority, folder, address, state: Mutex::default(), listed_by: std::sync::Mutex::default() }
     }
 
     async fn enforce_now(&self, revoked: &Revoked) -> anyhow::Result<()> {
-        let authority = self.data.authority()?;
+        let authority = self.authority.current();
         let mut state = self.state.lock().await;
         let probe = authority.issue_backend(PROBE_NAME)?;
         let earliest = SystemTime::now() - BACKDATED;
@@ -106,6 +114,7 @@ impl MosquittoGate {
         self.folder.write_list(&authority, &authority.revocation_list(serials, at)?)?;
         state.listed_at = Some(at);
         self.folder.tell_broker()?;
+        *self.listed_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&authority));
         self.wait_until_heeded(&authority, &probe).await?;
         info!(certificates = revoked.serials.len(), "the broker refuses what is revoked");
         state.expelled.retain(|gateway| revoked.shut_out.contains(gateway));
@@ -172,5 +181,10 @@ impl MosquittoGate {
 impl Gate for MosquittoGate {
     fn enforce<'a>(&'a self, revoked: &'a Revoked) -> PortFuture<'a, anyhow::Result<()>> {
         Box::pin(self.enforce_now(revoked))
+    }
+
+    fn holds(&self) -> bool {
+        let listed_by = self.listed_by.lock().unwrap_or_else(PoisonError::into_inner);
+        listed_by.as_ref().is_some_and(|by| Arc::ptr_eq(by, &self.authority.current()))
     }
 }

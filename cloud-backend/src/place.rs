@@ -7,15 +7,15 @@ use gateway_api::Reach;
 use ingestion::{Broker, BrokerEvent};
 use mqtt_broker_client::{Address, BrokerClient, Dial, Link};
 use mqtt_endpoint::{Endpoint, EndpointConfig, EndpointEvent, Limits, Listener};
-use pki::{BACKEND_NAME, CertificateAuthority};
+use pki::BACKEND_NAME;
 use tls_kit::ServerTls;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::named;
+use crate::authority::Shared;
 use crate::cli::BrokerArgs;
-use crate::data::DataDir;
 use crate::gate::{EndpointGate, ForeignGate, Gate, MosquittoGate};
 use crate::ingest::Ingest;
 use crate::mosquitto::Folder;
@@ -49,16 +49,12 @@ impl Place {
     }
 
     /// An external broker; it need not be there yet.
-    pub(crate) fn dial(
-        data: &DataDir,
-        authority: &CertificateAuthority,
-        address: &Address,
-        args: &BrokerArgs,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn dial(shared: &Shared, address: &Address, args: &BrokerArgs) -> anyhow::Result<Self> {
+        let authority = shared.current();
         let identity = authority.issue_backend(BACKEND_NAME)?;
         let (address, tls) = (address.clone(), authority.client_tls(&identity)?);
         let gate: Arc<dyn Gate> = match &args.broker_dir {
-            Some(dir) => Arc::new(MosquittoGate::new(data.clone(), Folder::open(dir)?, address.clone())),
+            Some(dir) => Arc::new(MosquittoGate::new(shared.clone(), Folder::open(dir)?, address.clone())),
             None => Arc::new(ForeignGate),
         };
         let (link, client, events) =

@@ -39,7 +39,7 @@ impl Revocation {
     /// The store fails. That the gate does not do it is told by the health of the program, and tried again.
     pub(crate) async fn reconcile(&self, known: &mut InForce) -> Result<(), tenancy::StoreError> {
         let serials = self.store.revoked_serials(self.clock.wall()).await?.into_iter().collect();
-        if known.revoked.as_ref().is_some_and(|known| known.serials == serials) {
+        if self.gate.holds() && known.revoked.as_ref().is_some_and(|known| known.serials == serials) {
             return Ok(());
         }
         let revoked = Revoked { shut_out: self.shut_out().await?, serials };
