@@ -12,9 +12,12 @@ mod chaos;
 mod clock;
 mod demo;
 mod enrolment;
+mod external_broker;
 mod faults;
 mod gateway_commands;
 mod ingest;
+#[path = "../../../cloud-backend/tests/backend/mosquitto.rs"]
+mod mosquitto;
 mod outages;
 mod own_alarms;
 mod scene;
