@@ -23,6 +23,7 @@ use crate::certifier::Authority;
 use crate::cli::ServeArgs;
 use crate::command_line::BrokerLine;
 use crate::data::DataDir;
+use crate::expiry::Expiry;
 use crate::health::Health;
 use crate::ingest::Ingest;
 use crate::machine_check::AgentCheck;
@@ -146,6 +147,7 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     };
     let operator =
         Operator { store: Arc::clone(&ingest_store), source: place.source(), health: Arc::clone(&health) };
+    let expiry = Expiry { store: Arc::clone(&tenancy), health: Arc::clone(&health) };
     let broker = place.broker();
     let commands = Commands::new(Arc::new(BrokerLine(Arc::clone(&broker))));
     let (live, line) = (feed.clone(), commands.clone());
@@ -158,6 +160,7 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     tasks.spawn(named("http", http.run(api, stopping.clone())));
     tasks.spawn(named("http for gateways", gateways.run(gateway_api, stopping.clone())));
     tasks.spawn(named("certificate authority", keeper.run(stopping.clone())));
+    tasks.spawn(named("certificate ends", expiry.run(stopping.clone())));
     tasks.spawn(named("revocation", revocation.run(revoked, stopping.clone())));
     tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
 

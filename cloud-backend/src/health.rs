@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use plant_model::TenantId;
+use ingestion::GatewayIdentity;
+use plant_model::{TenantId, Timestamp};
 
 use crate::books::Books;
 
@@ -26,6 +27,8 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     failing: Mutex<BTreeMap<TenantId, String>>,
+    /// The end of each gateway's certificate.
+    certificate_ends: Mutex<Vec<(GatewayIdentity, Timestamp)>>,
     /// What became of every message.
     pub(crate) books: Books,
     /// Messages that went through a transaction.
@@ -49,6 +52,15 @@ pub(crate) struct Health {
 }
 
 impl Health {
+    /// When the certificates of gateways end.
+    pub(crate) fn set_certificate_ends(&self, ends: Vec<(GatewayIdentity, Timestamp)>) {
+        *self.certificate_ends.lock().unwrap_or_else(PoisonError::into_inner) = ends;
+    }
+
+    pub(crate) fn certificate_ends(&self) -> Vec<(GatewayIdentity, Timestamp)> {
+        self.certificate_ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The data of a tenant cannot be written now.
     pub(crate) fn failing(&self, tenant: &TenantId, why: String) {
         self.lock().insert(tenant.clone(), why);

@@ -25,6 +25,7 @@ mod cli;
 mod command_line;
 mod config;
 mod data;
+mod expiry;
 mod gate;
 mod gateways;
 mod health;

@@ -48,6 +48,7 @@ impl Operations for Operator {
     fn expose(&self, out: &mut Exposition) {
         self.expose_ingest(out);
         self.expose_books(out);
+        self.expose_certificates(out);
         match &self.source {
             Source::Endpoint(endpoint) => {
                 expose_endpoint(endpoint, out);
@@ -107,6 +108,18 @@ impl Operator {
             "1 when all that is revoked opens nothing.",
             u64::from(health.has_revocations_in_force()),
         );
+    }
+
+    fn expose_certificates(&self, out: &mut Exposition) {
+        let mut family = out.family(
+            "cloud_backend_gateway_certificate_expires_seconds",
+            MetricKind::Gauge,
+            "When the certificate of a gateway ends, in seconds since 1970.",
+        );
+        for (gateway, end) in self.health.certificate_ends() {
+            let labels = [("tenant", gateway.tenant.as_str()), ("gateway", gateway.gateway.as_str())];
+            family.sample(&labels, u64::try_from(end.micros() / 1_000_000).unwrap_or(0));
+        }
     }
 
     /// For each gateway and stream since the start: received = stored + duplicate + rejected + unanswered +
