@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use factory_tests::api::local;
+use factory_tests::api::{Api, local};
 use factory_tests::factory::{
-    AgentState, Backend, PlantOptions, Programs, any_port, launch_agent, launch_simulator,
+    AgentState, Backend, PlantOptions, Programs, add_user, any_port, launch_agent, launch_simulator,
 };
 use factory_tests::process::{Service, output, until};
 use reqwest::Method;
@@ -15,18 +15,35 @@ use tokio::process::Command;
 
 use crate::small_plant;
 
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The time of each step, printed.
+struct Steps {
+    began: Instant,
+    last: Instant,
+}
+
+impl Steps {
+    fn begin() -> Self {
+        Self { began: Instant::now(), last: Instant::now() }
+    }
+
+    fn took(&mut self, step: &str) {
+        eprintln!("{:>6.2} s  {step}", self.last.elapsed().as_secs_f64());
+        self.last = Instant::now();
+    }
+}
 
 /// A factory floor with machines and a box that is to become a gateway.
-struct Floor {
+pub(crate) struct Floor {
     programs: Programs,
-    backend: Backend,
-    folder: PathBuf,
+    pub(crate) backend: Backend,
+    pub(crate) folder: PathBuf,
     options: PlantOptions,
 }
 
 impl Floor {
-    async fn start(folder: &Path, extra: &[&str]) -> Result<Self> {
+    pub(crate) async fn start(folder: &Path, extra: &[&str]) -> Result<Self> {
         let (programs, options) = (Programs::beside_this_one()?, small_plant());
         let ports = [any_port(), any_port(), any_port()];
         let backend = Backend::start_with(&programs, &folder.join("backend"), ports, extra).await?;
@@ -42,7 +59,7 @@ impl Floor {
         format!("https://{}", self.backend.state.gateways)
     }
 
-    async fn invite(&self, gateway: &str, extra: &[&str]) -> Result<String> {
+    pub(crate) async fn invite(&self, gateway: &str, extra: &[&str]) -> Result<String> {
         let mut arguments = vec!["gateway", "invite", "--tenant", "acme", "--gateway", gateway];
         arguments.extend(extra);
         let answer = self.backend.admin(&arguments).await?;
@@ -56,7 +73,7 @@ impl Floor {
         all.map(str::to_owned).to_vec()
     }
 
-    async fn enrol(&self, code: &str) -> Result<Value> {
+    pub(crate) async fn enrol(&self, code: &str) -> Result<Value> {
         let mut arguments = self.arguments(code);
         arguments.push("--json".to_owned());
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -70,7 +87,13 @@ impl Floor {
         Ok(String::from_utf8_lossy(&out.stderr).into_owned())
     }
 
-    async fn launch(&self) -> Result<(Service, AgentState)> {
+    /// Starts the machines.
+    pub(crate) async fn machines(&self) -> Result<Service> {
+        std::fs::create_dir_all(self.config())?;
+        Ok(launch_simulator(&self.programs, &self.folder, &self.config(), &self.options).await?.0)
+    }
+
+    pub(crate) async fn launch(&self) -> Result<(Service, AgentState)> {
         // The port of the status page is the same on every gateway; here others run at the same time.
         let file = self.config().join("agent.toml");
         std::fs::write(&file, std::fs::read_to_string(&file)?.replace("127.0.0.1:9180", "127.0.0.1:0"))?;
@@ -84,14 +107,14 @@ impl Floor {
         Ok(rows.iter().filter_map(|row| row["samples_stored"].as_u64()).sum())
     }
 
-    async fn more_is_stored(&self) -> Result<u64> {
+    pub(crate) async fn more_is_stored(&self) -> Result<u64> {
         let before = self.stored().await?;
         let more = || async { self.stored().await.ok().filter(|stored| *stored > before) };
         until("more samples are stored", PATIENCE, more).await
     }
 }
 
-async fn status(state: &AgentState) -> Option<Value> {
+pub(crate) async fn status(state: &AgentState) -> Option<Value> {
     local(Method::GET, state.status, "/status", None).await.ok()
 }
 
@@ -99,21 +122,46 @@ async fn status(state: &AgentState) -> Option<Value> {
 async fn a_box_becomes_a_gateway_by_one_code_and_its_machines_are_seen_in_the_cloud() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let floor = Floor::start(folder.path(), &[]).await?;
-    std::fs::create_dir_all(floor.config())?;
-    let began = Instant::now();
+    let _machines = floor.machines().await?;
+    let account = add_user(&floor.backend, "anna", &["--tenant", "acme"]).await?;
+    let api = Api::sign_in(floor.backend.state.http, &account.user, &account.password).await?;
+    let mut steps = Steps::begin();
     let code = floor.invite("hall-1", &[]).await?;
+    steps.took("cloud-backend gateway invite");
     let enrolled = floor.enrol(&code.to_lowercase().replace('-', " ")).await?;
+    steps.took("edge-agent enrol");
     assert_eq!((&enrolled["tenant"], &enrolled["gateway"]), (&json!("acme"), &json!("hall-1")));
     assert_eq!(enrolled["config_made"], true);
-    let _machines = launch_simulator(&floor.programs, &floor.folder, &floor.config(), &floor.options).await?;
     let (mut agent, state) = floor.launch().await?;
+    steps.took("edge-agent run: it answers");
+    let seen = || async {
+        let machine = api.get("/tenants/acme/gateways/hall-1/machines/mill-1").await.ok()?;
+        machine["tags"].as_array()?.iter().any(|tag| !tag["latest"].is_null()).then_some(())
+    };
+    until("a value is seen through the API", PATIENCE, seen).await?;
+    steps.took("GET …/machines/mill-1: a value");
     floor.more_is_stored().await?;
-    assert!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
+    steps.took("samples are stored, and acknowledged");
+    assert!(steps.began.elapsed() < Duration::from_secs(60), "it took {:?}", steps.began.elapsed());
     let certificate = status(&state).await.context("it runs")?["certificate"].clone();
     assert!((29..=30).contains(&certificate["days_left"].as_i64().context("days")?), "{certificate}");
 
     let gateways = floor.backend.admin(&["gateway", "list", "--tenant", "acme"]).await?;
     assert_eq!((&gateways[0]["gateway"], &gateways[0]["state"]), (&json!("hall-1"), &json!("enrolled")));
+    let shown = api.items("/tenants/acme/gateways").await?[0]["certificate"].clone();
+    assert_eq!(
+        (&shown["days_left"], &shown["revoked"]),
+        (&certificate["days_left"], &json!(false)),
+        "{shown}"
+    );
+    let metrics = format!("http://{}/metrics", floor.backend.state.http);
+    let measured = || async {
+        let text = reqwest::get(&metrics).await.ok()?.text().await.ok()?;
+        let name = "cloud_backend_gateway_certificate_expires_seconds{tenant=\"acme\",gateway=\"hall-1\"} ";
+        text.lines().find_map(|line| line.strip_prefix(name)?.parse::<i64>().ok())
+    };
+    let end = until("the certificate is measured", PATIENCE, measured).await?;
+    assert_eq!(Some(end), certificate["expires_at_ms"].as_i64().map(|ms| ms / 1_000));
     let key = std::fs::metadata(floor.folder.join("var/identity/gateway.pem"))?;
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
 

@@ -5,6 +5,7 @@ mod alarm_flood;
 mod alarm_late_answer;
 mod alarm_latency;
 mod alarm_restart;
+mod authority;
 mod backlog;
 mod bad_input;
 mod broker_faults;
@@ -21,6 +22,7 @@ mod mosquitto;
 mod outages;
 mod own_alarms;
 mod scene;
+mod secrets;
 
 use factory_tests::factory::{PlantOptions, any_port};
 
