@@ -159,6 +159,7 @@ fn settled(running: &AgentConfig, new: &AgentConfig) -> Vec<&'static str> {
         gateway,
         uplink,
         buffer,
+        remote,
         status,
         alarm_latency_budget: _,
         silent_units: _,
@@ -173,6 +174,7 @@ fn settled(running: &AgentConfig, new: &AgentConfig) -> Vec<&'static str> {
         ("[uplink]", *uplink != new.uplink),
         ("[buffer]", *buffer != new.buffer),
         ("[status]", *status != new.status),
+        ("[remote]", *remote != new.remote),
     ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
