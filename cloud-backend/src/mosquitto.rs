@@ -228,6 +228,25 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_publishes_on_its_channels_and_reads_the_backends_and_the_backend_the_other_way_round() {
+        let rules = access_rules();
+        assert_eq!(rules.lines().filter(|line| line.starts_with("pattern ")).count(), Channel::ALL.len());
+        for rule in [
+            "pattern write mfp/v1/%u/up/hello",
+            "pattern write mfp/v1/%u/res",
+            "pattern read mfp/v1/%u/cmd",
+            "topic read mfp/v1/+/+/res",
+            "topic write mfp/v1/+/+/ack",
+        ] {
+            assert!(rules.lines().any(|line| line == rule), "{rule} is missing in\n{rules}");
+        }
+        // A topic rule before the line of the user would hold for nobody.
+        assert!(
+            rules.find("user backend").is_some_and(|user| rules.find("\ntopic ").is_some_and(|t| user < t))
+        );
+    }
+
+    #[test]
     fn a_folder_without_a_list_is_refused_with_the_command_that_makes_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let error = Folder::open(folder.path()).expect_err("empty").to_string();

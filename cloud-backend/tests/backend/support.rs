@@ -60,6 +60,11 @@ impl Installation {
         installation
     }
 
+    /// Where everything of it lies.
+    pub(crate) fn folder(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
@@ -112,8 +117,18 @@ impl Installation {
 
     /// Serves with more variables in its environment.
     pub(crate) async fn serve_with(&self, environment: &[(&str, &Path)]) -> Backend {
+        self.serve_as(&[], environment).await
+    }
+
+    /// Serves with more arguments.
+    pub(crate) async fn serve_at(&self, arguments: &[&str]) -> Backend {
+        self.serve_as(arguments, &[]).await
+    }
+
+    async fn serve_as(&self, arguments: &[&str], environment: &[(&str, &Path)]) -> Backend {
         let state = self.state_file();
         let mut command = self.command(&serve_arguments("127.0.0.1:0"));
+        command.args(arguments);
         let child = command
             .arg("--state-file")
             .arg(&state)
@@ -423,7 +438,7 @@ impl Drop for Gateway {
     }
 }
 
-fn client_tls(directory: &Path) -> Arc<rustls::ClientConfig> {
+pub(crate) fn client_tls(directory: &Path) -> Arc<rustls::ClientConfig> {
     let certificates = |name: &str| -> Vec<CertificateDer<'static>> {
         let read = CertificateDer::pem_file_iter(directory.join(name)).expect("the file is there");
         read.collect::<Result<_, _>>().expect("PEM")

@@ -223,6 +223,8 @@ async fn change(
             },
             "configuration saved"
         );
+        // It looks by itself within minutes: one that is away, or busy, is not waited for.
+        let _ = app.outside.commands.nudge(&tenant, &gateway, app.outside.clock.wall());
     }
     let outcome = ConfigurationOutcome {
         saved,

@@ -1,8 +1,11 @@
 //! Configurations of gateways, from the request to the store.
 
+use std::sync::atomic::Ordering;
+
 use plant_model::Timestamp;
 use protocol::{
     ConfigurationReport, ConfigurationState, ConfigurationVersion, DriftChange, DriftedFile, FilesDigest,
+    GatewayVerb, Instruction,
 };
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value as Json, json};
@@ -220,4 +223,22 @@ async fn what_cannot_be_a_configuration_is_refused_with_its_reason() {
     assert_eq!(api.configuration(&anna, "").await["desired"], Json::Null);
     let unknown = "/api/v1/tenants/acme/gateways/gw-9/configuration";
     assert_eq!(api.get(&anna, unknown).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_connected_is_told_to_look_after_each_saved_version_and_after_nothing_else() {
+    let api = Api::start().await;
+    let anna = api.sign_in("anna").await;
+    let of = |address| body(&[("press.toml", machine("press", address))]);
+    assert_eq!(api.put(&anna, 0, &of(1)).await.0, StatusCode::OK, "it is saved although the gateway is away");
+    api.line.connected.store(true, Ordering::Relaxed);
+    assert_eq!(api.put(&anna, 1, &of(1)).await.1["saved"], false);
+    assert_eq!(api.put(&anna, 0, &of(2)).await.0, StatusCode::PRECONDITION_FAILED);
+    assert!(api.line.sent.lock().expect("whole").is_empty());
+    assert_eq!(api.put(&anna, 1, &of(2)).await.1["saved"], true);
+    let sent = api.line.sent.lock().expect("whole").clone();
+    let [Instruction::Gateway(command)] = sent.as_slice() else {
+        panic!("one command to the gateway: {sent:?}")
+    };
+    assert_eq!(command.verb, GatewayVerb::PullConfiguration);
 }
