@@ -17,6 +17,7 @@ mod gateway_commands;
 mod ingest;
 mod outages;
 mod own_alarms;
+mod reload;
 mod scene;
 
 use factory_tests::factory::{PlantOptions, any_port};
