@@ -21,6 +21,7 @@ mod certifier;
 mod cli;
 mod command_line;
 mod data;
+mod gateway_command;
 mod gateways;
 mod health;
 mod inbox;
@@ -37,8 +38,9 @@ use anyhow::Context as _;
 use service_kit::telemetry::{self, LogFormat};
 
 pub use cli::{
-    AlarmCommand, Cli, Command, DataArgs, GatewayAddArgs, GatewayArgs, GatewayCommand, GatewayInviteArgs,
-    GatewayListArgs, JournalArgs, LedgerArgs, ServeArgs, TenantCommand, UserAddArgs, UserCommand,
+    AlarmCommand, Cli, Command, DataArgs, GatewayAddArgs, GatewayArgs, GatewayCommand, GatewayCommandArgs,
+    GatewayInviteArgs, GatewayListArgs, GatewayName, JournalArgs, LedgerArgs, ServeArgs, TenantCommand,
+    UserAddArgs, UserCommand,
 };
 
 /// Does what the command line says.
@@ -60,6 +62,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Gateway(GatewayCommand::Add(args)) => gateways::add(args).await,
             Command::Gateway(GatewayCommand::List(args)) => gateways::list(args).await,
             Command::Gateway(GatewayCommand::Revoke(args)) => gateways::revoke(args).await,
+            Command::Gateway(GatewayCommand::Command(args)) => gateway_command::run(*args).await,
             Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Openapi => admin::print(&http_api::openapi_json()),
