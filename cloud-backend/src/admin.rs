@@ -62,7 +62,8 @@ fn generate_password() -> anyhow::Result<String> {
     Ok(letters.chunks(6).map(String::from_iter).collect::<Vec<_>>().join("-"))
 }
 
-fn read_password() -> anyhow::Result<String> {
+/// The first line of standard input.
+pub(crate) fn read_password() -> anyhow::Result<String> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("cannot read the password from standard input")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use mqtt_broker_client::Address;
 use plant_model::{AlarmId, GatewayId, MachineId, TenantId};
 
-use crate::config::ConfigCommand;
+use crate::config::{ConfigCommand, GatewayName};
 
 /// Receives what factory-floor gateways send, stores it, and serves it to people and programs.
 #[derive(Debug, Parser)]
@@ -227,6 +227,61 @@ pub enum GatewayCommand {
     List(GatewayListArgs),
     /// Revoke a gateway's certificates and codes: its connections end, what it sent stays.
     Revoke(GatewayArgs),
+    /// Ask a gateway for something over the API of the running backend, as a user who may.
+    ///
+    /// The password is the first line of standard input. A verb takes what it needs: write_tag --machine, --tag and
+    /// --value; rescan --machine; resend --stream, --first and --last; update --to-version.
+    Command(Box<GatewayCommandArgs>),
+}
+
+/// Arguments of `gateway command`.
+#[derive(Debug, Args)]
+pub struct GatewayCommandArgs {
+    /// Which gateway.
+    #[arg(value_name = "TENANT/GATEWAY")]
+    pub which: GatewayName,
+    /// What to do.
+    #[arg(value_parser = protocol::GatewayVerb::NAMES)]
+    pub verb: String,
+    /// The machine.
+    #[arg(long)]
+    pub machine: Option<String>,
+    /// The tag of the machine.
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// What the tag is to read: true, false, a number, or a text.
+    #[arg(long, allow_hyphen_values = true)]
+    pub value: Option<String>,
+    /// The stream: alarm, telemetry or diagnostic.
+    #[arg(long)]
+    pub stream: Option<String>,
+    /// The first batch.
+    #[arg(long, value_name = "NUMBER")]
+    pub first: Option<u64>,
+    /// The last batch.
+    #[arg(long, value_name = "NUMBER")]
+    pub last: Option<u64>,
+    /// The version of the agent.
+    #[arg(long, value_name = "VERSION")]
+    pub to_version: Option<String>,
+    /// Why.
+    #[arg(long, default_value = "")]
+    pub comment: String,
+    /// The id under which it is done once; made if it is not given.
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Where the API is reached.
+    #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLOUD_BACKEND_URL")]
+    pub url: String,
+    /// Who asks.
+    #[arg(long, env = "CLOUD_BACKEND_USER")]
+    pub user: String,
+    /// Wait for the answer, at most 70 seconds, instead of five.
+    #[arg(long)]
+    pub wait: bool,
+    /// Print the answer as JSON, in the form of the API.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Commands on the certificate authority.
@@ -389,6 +444,17 @@ mod tests {
         assert_eq!(duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
         for wrong in ["", "30", "d", "0h", "-1h", "1.5h", "1 h", "9999999999s", "1ß"] {
             assert!(duration(wrong).is_err_and(|told| told.contains("24h")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_gateway_is_named_with_its_tenant_and_a_verb_must_be_known() {
+        let parse = |gateway: &str, verb: &str| {
+            Cli::try_parse_from(["cloud-backend", "gateway", "command", gateway, verb, "--user", "olga"])
+        };
+        assert!(parse("acme/gw-1", "restart").is_ok());
+        for (gateway, verb) in [("gw-1", "restart"), ("acme/GW 1", "restart"), ("acme/gw-1", "format_disk")] {
+            assert!(parse(gateway, verb).is_err(), "{gateway} {verb}");
         }
     }
 

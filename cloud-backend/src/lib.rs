@@ -27,6 +27,7 @@ mod config;
 mod data;
 mod expiry;
 mod gate;
+mod gateway_command;
 mod gateways;
 mod health;
 mod inbox;
@@ -49,8 +50,8 @@ use service_kit::telemetry::{self, LogFormat};
 
 pub use cli::{
     AlarmCommand, BrokerArgs, BrokerCommand, Cli, Command, ConfigureCommand, DataArgs, GatewayAddArgs,
-    GatewayArgs, GatewayCommand, GatewayInviteArgs, GatewayListArgs, JournalArgs, LedgerArgs, MosquittoArgs,
-    PkiArgs, PkiCommand, ServeArgs, TenantCommand, UserAddArgs, UserCommand,
+    GatewayArgs, GatewayCommand, GatewayCommandArgs, GatewayInviteArgs, GatewayListArgs, JournalArgs,
+    LedgerArgs, MosquittoArgs, PkiArgs, PkiCommand, ServeArgs, TenantCommand, UserAddArgs, UserCommand,
 };
 pub use config::{
     ChangeArgs, ConfigArgs, ConfigCommand, DiffArgs, ExportArgs, GatewayName, HistoryArgs, PushArgs,
@@ -78,6 +79,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Gateway(GatewayCommand::List(args)) => gateways::list(args).await,
             Command::Gateway(GatewayCommand::Revoke(args)) => gateways::revoke(args).await,
             Command::Config(command) => config::run(command).await,
+            Command::Gateway(GatewayCommand::Command(args)) => gateway_command::run(*args).await,
             Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Broker(BrokerCommand::Configure(ConfigureCommand::Mosquitto(args))) => {

@@ -166,7 +166,7 @@ fn settled(running: &AgentConfig, new: &AgentConfig) -> Vec<&'static str> {
         outputs: _,
         machines: _,
         raised: _,
-        ..
+        commands: _,
     } = running;
     let differs = [
         ("tenant", *tenant != new.tenant),

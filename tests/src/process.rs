@@ -120,6 +120,14 @@ impl Service {
         self.signal(Signal::SIGCONT)
     }
 
+    /// Asks it to read its configuration anew.
+    ///
+    /// # Errors
+    /// It cannot be signalled.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(Signal::SIGHUP)
+    }
+
     /// Ends it at once, as a power cut would end the process.
     ///
     /// # Errors

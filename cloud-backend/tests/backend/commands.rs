@@ -1,5 +1,7 @@
 //! Commands to alarms through the whole backend, and the journal on the command line.
 
+use std::sync::Arc;
+
 use plant_model::{AlarmCommand, Timestamp};
 use protocol::{CommandOutcome, CommandResult, StreamId};
 use serde_json::{Value as Json, json};
@@ -43,6 +45,41 @@ async fn a_command_reaches_the_gateway_once_and_its_decision_comes_back_to_the_c
     assert_eq!((command.operation.actor.as_str(), command.operation.comment.as_str()), ("anna", "on my way"));
     assert_eq!(backend.json("/api/v1/tenants/acme/commands/key-1").await, answer);
     gateway.puback().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_is_asked_on_the_command_line_by_who_may() {
+    let installation = Arc::new(Installation::new());
+    let (backend, mut gateway) = plant(&installation).await;
+    let url = backend.url("");
+    let ask = |verb: &'static str| {
+        let (installation, url) = (Arc::clone(&installation), url.clone());
+        tokio::task::spawn_blocking(move || {
+            let arguments =
+                ["gateway", "command", "acme/gw-1", verb, "--user", "anna", "--url", &url, "--wait"];
+            let output = installation.cli_with_input(&arguments, &format!("{}\n", installation.password));
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            (output.status.success(), text(&output.stdout), text(&output.stderr))
+        })
+    };
+    let answering = async {
+        let command = gateway.instruction().await;
+        let result = CommandResult {
+            command: command.operation().command.clone(),
+            outcome: CommandOutcome::Done,
+            repeated: false,
+            decided_at: Timestamp::from_micros(START),
+            output: "all is well".to_owned(),
+        };
+        gateway.publish("res", result.encode()).await;
+        command
+    };
+    let (asked, command) = tokio::join!(ask("diagnostics"), answering);
+    let (is_done, told, problem) = asked.expect("it ran");
+    assert!(is_done && told.contains("done") && told.contains("all is well"), "{told}{problem}");
+    assert_eq!((command.verb(), command.operation().actor.as_str()), ("diagnostics", "anna"));
+    let (is_done, _, problem) = ask("restart").await.expect("it ran");
+    assert!(!is_done && problem.contains("refuses"), "a manager does not control gateways: {problem}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use plant_model::{
 };
 use protocol::{
     Batch, BatchBody, Catalogue, CatalogueMachine, CatalogueTag, Command as Order, CumulativeAck, Epoch,
-    Hello, Live, MachineLink, Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
+    Hello, Instruction, Live, MachineLink, Sequence, SeriesId, SeriesSamples, StreamId, StreamRange, TagRole,
 };
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason};
@@ -188,7 +188,7 @@ impl Backend {
         cookie.split(';').next().expect("a pair").to_owned()
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
     }
 
@@ -295,7 +295,7 @@ impl Drop for Backend {
 pub(crate) enum Received {
     PubAck(PubAckReason),
     Ack(CumulativeAck),
-    Command(Order),
+    Command(Instruction),
 }
 
 /// A gateway of `acme`, `gw-1` if not said otherwise: one connection.
@@ -334,7 +334,7 @@ impl Gateway {
                     }
                     Event::Incoming(Packet::PubAck(puback)) => Received::PubAck(puback.reason),
                     Event::Incoming(Packet::Publish(publish)) if publish.topic.ends_with(b"/cmd") => {
-                        Received::Command(Order::decode(&publish.payload).expect("a command"))
+                        Received::Command(Instruction::decode(&publish.payload).expect("a command"))
                     }
                     Event::Incoming(Packet::Publish(publish)) => {
                         Received::Ack(CumulativeAck::decode(&publish.payload).expect("an acknowledgement"))
@@ -397,8 +397,16 @@ impl Gateway {
         }
     }
 
-    /// Waits for a command.
+    /// Waits for a command to an alarm.
     pub(crate) async fn command(&mut self) -> Order {
+        match self.instruction().await {
+            Instruction::Alarm(command) => command,
+            other @ Instruction::Gateway(_) => panic!("no command to an alarm: {other:?}"),
+        }
+    }
+
+    /// Waits for a command of either kind.
+    pub(crate) async fn instruction(&mut self) -> Instruction {
         loop {
             if let Received::Command(command) = self.next().await {
                 return command;

@@ -91,7 +91,13 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "DIR", env = "STATE_DIRECTORY")]
     pub state_folder: Option<PathBuf>,
     /// After how many seconds of running well a configuration is kept.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, hide = true)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "EDGE_AGENT_PROVEN_AFTER_S",
+        default_value_t = 30,
+        hide = true
+    )]
     pub proven_after_s: u64,
 }
 

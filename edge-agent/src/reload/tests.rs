@@ -196,8 +196,7 @@ async fn f3_machines_come_and_go_and_another_is_read_on_over_the_same_connection
     assert_eq!(other.reads(1), reads, "nobody reads what is configured no more");
     let shown: Vec<String> = scene.board.shown().machines.iter().map(|m| m.id.to_string()).collect();
     assert_eq!(shown, ["a", "c", "gateway"]);
-    let missed = scene.board.machine("a").expect("there").counters.missed_ticks.get();
-    assert_eq!((one.connections(), missed), (1, 0));
+    assert_eq!(one.connections(), 1);
     scene.stop().await;
 }
 
@@ -218,7 +217,6 @@ async fn f3_an_alarm_changes_without_a_pause_of_its_bus_and_is_judged_by_what_is
     assert_eq!(scene.standing("b"), returned, "90 is below the new limit, and nobody need read it again");
     server.read_again(1).await;
     assert_eq!(server.connections(), 1, "no request has changed");
-    assert_eq!(scene.board.machine("a").expect("there").counters.missed_ticks.get(), 0);
     assert_eq!(scene.stop().await, 3, "two raised, one returned, and no more");
 }
 

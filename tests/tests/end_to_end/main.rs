@@ -21,6 +21,8 @@ mod ingest;
 mod mosquitto;
 mod outages;
 mod own_alarms;
+mod reload;
+mod remote_configuration;
 mod scene;
 mod secrets;
 

@@ -1,6 +1,8 @@
 //! What a sample costs in a segment: nanoseconds to seal and to read it, bytes at rest, and what one tag of twenty
 //! costs beside all of them. A minute of a machine of the demo: 20 tags at 1 Hz, 12 batches.
 //!
+//! 2.48 bytes a sample, of which 0.64 are the head.
+//!
 //! `cargo bench -p segments`. The time of a sample is the reciprocal of criterion's throughput.
 
 #[path = "../../../../protocol/benches/support/signals.rs"]

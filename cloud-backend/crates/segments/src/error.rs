@@ -17,8 +17,10 @@ pub enum SegmentError {
         /// Bytes needed.
         needed: usize,
     },
-    /// The bytes are no head, or one of a version that is not known.
-    #[error("format {format:#04x} version {version} is not known; this program reads 0x53 version 1")]
+    /// The bytes are no head and no rollups, or of a version that is not known.
+    #[error(
+        "format {format:#04x} version {version} is not known; this program reads 0x53 (head) and 0x52 (rollups) of version 1"
+    )]
     UnknownFormat {
         /// The first byte.
         format: u8,

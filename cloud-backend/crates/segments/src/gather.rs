@@ -34,8 +34,8 @@ impl Gatherer {
     /// Adds a batch. Batches of one epoch are added in their order; one of another stream brings nothing.
     ///
     /// # Errors
-    /// [`SegmentError::UnknownSeries`]: the batch has to wait for its catalogue, and those after it with it; nothing of it was added. Any
-    /// other: the wave is to be given up.
+    /// [`SegmentError::UnknownSeries`]: the batch has to wait for its catalogue, and those after it with it; nothing of
+    /// it was added. Any other: the wave is to be given up.
     pub fn add(
         &mut self,
         batch: &Batch,

@@ -11,7 +11,7 @@
 //! * [`Content::seal`] makes a [`SealedSegment`]: a *head* with provenance, directory and statistics, and a *body*
 //!   with the columns of the batch codec, each readable without the others.
 //! * A [`Rollup`] says what one tag did in a stretch of time; those of a minute are the statistics in the head, those
-//!   of an hour are made of them and those of a day of the hours.
+//!   of an hour are made of them and those of a day of the hours ([`Rollup::over`], at rest [`rollups_to_bytes`]).
 //! * [`downsample`] picks from samples those that draw the same picture.
 //!
 //! # What stays right when bodies are dropped
@@ -44,5 +44,5 @@ pub use rollup::{Course, Exactness, Hold, Reading, Rollup, STATES_MAX, StateTime
 pub use sealing::{
     IDLE_AFTER, WAVE_BATCHES_MAX, WAVE_SAMPLES_MAX, WaitingBatch, Wave, WaveReason, next_wave,
 };
-pub use segment::{HEAD_BYTES, Head, SealedSegment, Segment, TagHead};
+pub use segment::{HEAD_BYTES, Head, SealedSegment, Segment, TagHead, rollups_from_bytes, rollups_to_bytes};
 pub use source::{Run, Source};

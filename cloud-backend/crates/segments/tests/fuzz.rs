@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use segments::{
     Content, HEAD_BYTES, Head, Merged, Minute, SealedSegment, SegmentError, Source, Stored, TagKind,
-    TagNumber, merge,
+    TagNumber, merge, rollups_from_bytes,
 };
 
 const CORPUS_MAX: usize = 1_000;
@@ -119,6 +119,7 @@ fn outcome(segment: &SealedSegment, more: &Content) -> Vec<String> {
     fn of<T>(result: Result<T, SegmentError>) -> String {
         result.map_or_else(|e| chain(&e), |_| "read".to_owned())
     }
+    drop(rollups_from_bytes(&segment.head));
     let Ok(head) = Head::read(&segment.head) else { return vec![of(Head::read(&segment.head))] };
     let tags: Vec<TagNumber> = head.tags().map(|tag| tag.number).collect();
     let mut outcomes = vec!["head".to_owned(), of(head.open(&segment.body))];

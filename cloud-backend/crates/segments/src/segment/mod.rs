@@ -26,6 +26,7 @@
 mod directory;
 mod head;
 mod packing;
+mod rollups;
 mod statistics;
 mod wire;
 
@@ -33,6 +34,7 @@ use plant_model::Sample;
 use protocol::{ApartColumns, ColumnFrame, SeriesId, SeriesSamples};
 
 pub use head::{HEAD_BYTES, Head, TagHead};
+pub use rollups::{rollups_from_bytes, rollups_to_bytes};
 
 use crate::content::{TagContent, check_limit, in_order_of_time};
 use crate::{Content, Rollup, SegmentError, TagNumber};

@@ -1,5 +1,5 @@
-//! The protobuf message of a head. Lists are columns over the tags; where a list has entries for some tags only, it
-//! says which.
+//! The protobuf messages of heads and rollups. Lists are columns over the tags; where a list has
+//! entries for some tags only, it says which.
 
 use prost::Message;
 
@@ -40,6 +40,20 @@ pub(crate) struct Head {
     #[prost(uint32, repeated, tag = "14")]
     pub stored: Vec<u32>,
 
+    #[prost(message, optional, tag = "20")]
+    pub statistics: Option<Statistics>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Rollups {
+    /// From whose minute the times count.
+    #[prost(sint64, tag = "1")]
+    pub origin_us: i64,
+    /// Numbers of the tags, each as the difference to the one before.
+    #[prost(uint32, repeated, tag = "2")]
+    pub tag: Vec<u32>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub kind: Vec<u8>,
     #[prost(message, optional, tag = "20")]
     pub statistics: Option<Statistics>,
 }
