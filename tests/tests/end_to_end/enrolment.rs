@@ -28,6 +28,7 @@ impl Steps {
         Self { began: Instant::now(), last: Instant::now() }
     }
 
+    #[expect(clippy::print_stderr, reason = "the figures of the documentation")]
     fn took(&mut self, step: &str) {
         eprintln!("{:>6.2} s  {step}", self.last.elapsed().as_secs_f64());
         self.last = Instant::now();

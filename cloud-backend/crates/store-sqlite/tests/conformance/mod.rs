@@ -70,6 +70,7 @@ macro_rules! conformance_suite {
             }
             reads::{
                 samples_are_found_by_machine_tag_and_time,
+                samples_of_hundreds_of_batches_are_all_found_in_order,
                 late_and_long_batches_are_in_their_place_in_time,
                 a_tag_keeps_its_history_over_epochs_with_other_series_numbers,
                 a_tag_that_was_removed_keeps_its_history,

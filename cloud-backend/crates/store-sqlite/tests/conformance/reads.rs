@@ -57,6 +57,22 @@ pub(crate) async fn samples_are_found_by_machine_tag_and_time(lab: &impl Laborat
     assert_eq!(store.samples(&tenant(), elsewhere).await.expect("works").tags, []);
 }
 
+pub(crate) async fn samples_of_hundreds_of_batches_are_all_found_in_order(lab: &impl Laboratory) {
+    const BATCHES: u64 = 200;
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let tags = [(1, "pressure", TagRole::Plain), (2, "speed", TagRole::Plain)];
+    save_catalogue(&*store, catalogue(EPOCH, &tags), 0).await;
+    let seldom = encode(EPOCH, 1, &samples(2, &[(1_000_000, 7.0)]));
+    let often = (2..=BATCHES).map(telemetry);
+    send(&*store, TELEMETRY, std::iter::once(seldom).chain(often)).await;
+    let set = store.samples(&tenant(), query(&["pressure"], 0, i64::MAX / 2)).await.expect("works");
+    let expected: Vec<_> = (2..=200).map(|n| (i64::from(n) * 1_000_000, f64::from(n))).collect();
+    assert_eq!(raw(&set, 0), expected);
+    let latest = store.latest_samples(&tenant()).await.expect("works");
+    assert_eq!(latest[0].samples.len(), 2, "the one that came seldom is behind many others: {latest:?}");
+}
+
 pub(crate) async fn late_and_long_batches_are_in_their_place_in_time(lab: &impl Laboratory) {
     let store = lab.open();
     add_tenant(&*store).await;
