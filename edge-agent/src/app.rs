@@ -25,7 +25,7 @@ use uplink_mqtt::{Cargo, UplinkCounters, UplinkSettings};
 
 use crate::begin::Begin;
 use crate::board::Board;
-use crate::certificate;
+use crate::certificate::{self, Certificate};
 use crate::cli::RunArguments;
 use crate::commands::{CommandDesk, Duties, GatewayDesk, PastCommands, Steward, WriteDesk};
 use crate::configuration::ConfigurationDesk;
@@ -76,15 +76,12 @@ async fn serve(sense: &Runtime, begin: Begin, clock: Clock, arguments: &RunArgum
     let recorder = Recorder::start(store, move || clock.wall(), on_alarms(&latency, clock))?;
     let (stops, at) = (Stops::default(), TlsTime { clock, floor: time_floor });
     let certificate = certificate::spawn(config.uplink.as_ref(), at, &stops.uplink);
-    let parts = FloorParts {
-        certificate: Arc::clone(&certificate),
-        ..floor_parts(sense, &recorder, (epoch, clock), &latency)
-    };
+    let parts = floor_parts(sense, &recorder, (epoch, clock), (&latency, certificate));
     let time = Arc::new(TimeDesk::new(keeper, clock, recorder.inbox(), recorder.client()));
     let heartbeat = spawn_heartbeat(sense, clock);
     sense.spawn(keep_time(Arc::clone(&time), stops.drivers.clone()));
     let desk = begin.desk(clock);
-    let FloorParts { board, lane, punctuality, desk: orders, .. } = parts.clone();
+    let FloorParts { board, lane, punctuality, certificate, desk: orders, .. } = parts.clone();
     let mut floor = Floor::new(parts, config);
     floor.apply(config.clone()).await?;
     recorder.note_timers(floor.running_timers());
@@ -173,7 +170,7 @@ fn floor_parts(
     sense: &Runtime,
     recorder: &Recorder,
     (epoch, clock): (Epoch, Clock),
-    latency: &Arc<AlarmLatency>,
+    (latency, certificate): (&Arc<AlarmLatency>, Certificate),
 ) -> FloorParts {
     FloorParts {
         sense: sense.handle().clone(),
@@ -184,7 +181,7 @@ fn floor_parts(
         lane: Arc::default(),
         latency: Arc::clone(latency),
         punctuality: Arc::default(),
-        certificate: Arc::default(),
+        certificate,
         desk: Arc::new(CommandDesk::new(clock)),
         epoch,
         clock,
@@ -202,7 +199,7 @@ fn spawn_beside(
     let proven = (Duration::from_secs(arguments.proven_after_s), observed.clock);
     if let Some(copy) = begin.copy.clone() {
         let observed = observed.clone();
-        let is_well = move || status::unready(&observed).is_none();
+        let is_well = move || status::unready(&observed).is_none() && !observed.remote.is_on_trial();
         tokio::spawn(keep_good(copy, desk, is_well, proven, stops.uplink.clone()));
     }
     tokio::spawn(reload::follow_hangups(Arc::clone(reloader), hangups))

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plant_model::Timestamp;
-use protocol::{ConfigurationReport, DriftedFile};
+use protocol::{ConfigurationReport, ConfigurationState, DriftedFile};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -65,6 +65,11 @@ impl RemoteDesk {
     /// Whether that is news.
     pub(super) fn silent(&self, error: String) -> bool {
         self.with(|known| known.error.replace(error.clone()) != Some(error))
+    }
+
+    /// Whether what runs may yet be taken back.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.with(|known| known.report.as_ref().is_some_and(|r| r.state == ConfigurationState::Trial))
     }
 
     /// `None` where nothing comes from the backend.

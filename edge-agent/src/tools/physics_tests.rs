@@ -156,10 +156,10 @@ fn the_connection_and_the_gateway_have_alarms_that_no_plan_makes_late() {
 #[test]
 fn samples_become_bytes_and_days() {
     let volume = computed(&[PRESS]).volume;
-    // One tag five times and one once a second, and five of the gateway every 10 s.
-    assert!((volume.samples_per_second - 6.5).abs() < 1e-9);
-    assert!((volume.disk_bytes_per_day - 6.5 * 86_400.0 * 2.5).abs() < 1e-3);
-    assert!((volume.buffer_days - f64::from(100 << 20) / (6.5 * 86_400.0 * 2.5)).abs() < 1e-6);
+    // One tag five times and one once a second, and seven of the gateway every 10 s.
+    assert!((volume.samples_per_second - 6.7).abs() < 1e-9);
+    assert!((volume.disk_bytes_per_day - 6.7 * 86_400.0 * 2.5).abs() < 1e-3);
+    assert!((volume.buffer_days - f64::from(100 << 20) / (6.7 * 86_400.0 * 2.5)).abs() < 1e-6);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn with_tags_recorded_on_change_the_volume_is_called_an_upper_bound() {
     let text = PRESS.replace("format = \"u32\"", "format = \"u32\"\nreport = { heartbeat_s = 30 }");
     let physics = computed(&[&text]);
     assert_eq!(physics.volume.tags_recorded_on_change, 1);
-    assert!((physics.volume.samples_per_second - 6.5).abs() < 1e-9, "what is read stays the same");
+    assert!((physics.volume.samples_per_second - 6.7).abs() < 1e-9, "what is read stays the same");
     let said = crate::tools::check::text(&physics);
     assert!(said.contains("upper bounds: 1 tags are recorded on change"), "{said}");
     assert!(!crate::tools::check::text(&computed(&[PRESS])).contains("upper bounds"));

@@ -110,8 +110,10 @@ async fn a_version_is_applied_tried_and_kept() {
     new.remove("saw.toml");
     keeper.hear(wanted(2, &new)).await;
     assert_eq!((keeper.actual(), keeper.stands().0), (new.clone(), ConfigurationState::Trial));
+    assert!(keeper.desk.is_on_trial(), "and not yet the copy for a bad day");
     assert!(keeper.judge().await);
     assert_eq!(keeper.stands(), (ConfigurationState::Current, Some(2), String::new()));
+    assert!(!keeper.desk.is_on_trial());
     assert_eq!(keeper.actual(), new);
 }
 
