@@ -14,7 +14,8 @@ async fn campaign(options: Options) -> Result<()> {
     };
     let ledger = run(&options, say, std::future::pending()).await?;
     let said = said.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    assert!(ledger.is_clean() && ledger.faults() > 5, "{said}\n{ledger}");
+    // How many fit into the time depends on how soon the next may come, and that on the machine.
+    assert!(ledger.is_clean() && ledger.faults() >= 3, "{said}\n{ledger}");
     Ok(())
 }
 
