@@ -118,7 +118,7 @@ async fn save(
     }
     let version = newest.map_or(Some(ConfigurationVersion::MIN), |newest| newest.checked_add(1));
     let version = version.ok_or_else(|| Fault::Contradiction("there are no more versions".to_owned()))?;
-    let entry = entry_of(new, version);
+    let entry = new.entry(version);
     insert(t, new, &entry).await?;
     let trim = "DELETE FROM configuration WHERE tenant = $1 AND gateway = $2 AND version <= $3";
     let last_gone = i64::from(version.get().saturating_sub(CONFIGURATION_VERSIONS_KEPT));
@@ -153,20 +153,6 @@ async fn insert(
     )
     .await?;
     Ok(())
-}
-
-fn entry_of(new: &NewConfiguration, version: ConfigurationVersion) -> ConfigurationEntry {
-    ConfigurationEntry {
-        version,
-        author: new.author.clone(),
-        comment: new.comment.clone(),
-        created_at: new.created_at,
-        digest: new.files.digest(),
-        files: u32::try_from(new.files.len()).unwrap_or(u32::MAX),
-        size_bytes: new.files.iter().map(|(_, text)| text.len() as u64).sum(),
-        accept_drift: new.accept_drift,
-        restores: new.restores,
-    }
 }
 
 async fn newest(

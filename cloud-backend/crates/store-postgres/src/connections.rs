@@ -75,23 +75,7 @@ impl Connections {
         scope: Scope,
         work: impl for<'t> FnOnce(&'t Transaction<'t>) -> Work<'t, T> + Send,
     ) -> Result<T, Fault> {
-        in_time(async {
-            let mut lent = Lent::new(self.0.get().await?);
-            let transaction = lent.transaction(&scope, Purpose::Write).await?;
-            if let Some(turn) = scope.turn() {
-                let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-                let lock = transaction.prepare_cached(sql).await?;
-                transaction.query(&lock, &[&turn]).await?;
-            }
-            if let Scope::Telemetry(tenant) = &scope {
-                require_tenant(&transaction, tenant).await?;
-            }
-            let answer = work(&transaction).await?;
-            transaction.commit().await?;
-            lent.give_back();
-            Ok(answer)
-        })
-        .await
+        self.transact(scope, Purpose::Write, work).await
     }
 
     /// Runs a read on a snapshot.
@@ -100,9 +84,23 @@ impl Connections {
         scope: Scope,
         work: impl for<'t> FnOnce(&'t Transaction<'t>) -> Work<'t, T> + Send,
     ) -> Result<T, Fault> {
+        self.transact(scope, Purpose::Read, work).await
+    }
+
+    async fn transact<T: Send>(
+        &self,
+        scope: Scope,
+        purpose: Purpose,
+        work: impl for<'t> FnOnce(&'t Transaction<'t>) -> Work<'t, T> + Send,
+    ) -> Result<T, Fault> {
         in_time(async {
             let mut lent = Lent::new(self.0.get().await?);
-            let transaction = lent.transaction(&scope, Purpose::Read).await?;
+            let transaction = lent.transaction(&scope, purpose).await?;
+            if let (Purpose::Write, Some(turn)) = (purpose, scope.turn()) {
+                let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+                let lock = transaction.prepare_cached(sql).await?;
+                transaction.query(&lock, &[&turn]).await?;
+            }
             if let Scope::Telemetry(tenant) = &scope {
                 require_tenant(&transaction, tenant).await?;
             }

@@ -108,7 +108,7 @@ fn save(
     }
     let version = newest.map_or(Some(ConfigurationVersion::MIN), |newest| newest.checked_add(1));
     let version = version.ok_or_else(|| Fault::Contradiction("there are no more versions".to_owned()))?;
-    let entry = entry_of(new, version);
+    let entry = new.entry(version);
     let sql = "INSERT INTO configuration (tenant, gateway, version, author, comment, created_at, digest, file_count,
                size_bytes, accept_drift, restores, files) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     let added = params![
@@ -130,20 +130,6 @@ fn save(
     let last_gone = version.get().saturating_sub(CONFIGURATION_VERSIONS_KEPT);
     execute(c, trim, params![new.tenant.as_str(), new.gateway.as_str(), last_gone])?;
     Ok(Ok(entry))
-}
-
-fn entry_of(new: &NewConfiguration, version: ConfigurationVersion) -> ConfigurationEntry {
-    ConfigurationEntry {
-        version,
-        author: new.author.clone(),
-        comment: new.comment.clone(),
-        created_at: new.created_at,
-        digest: new.files.digest(),
-        files: u32::try_from(new.files.len()).unwrap_or(u32::MAX),
-        size_bytes: new.files.iter().map(|(_, text)| text.len() as u64).sum(),
-        accept_drift: new.accept_drift,
-        restores: new.restores,
-    }
 }
 
 fn newest(

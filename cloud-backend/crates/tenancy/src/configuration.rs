@@ -71,6 +71,24 @@ pub struct NewConfiguration {
     pub created_at: Timestamp,
 }
 
+impl NewConfiguration {
+    /// What is known of it once it is that version.
+    #[must_use]
+    pub fn entry(&self, version: ConfigurationVersion) -> ConfigurationEntry {
+        ConfigurationEntry {
+            version,
+            author: self.author.clone(),
+            comment: self.comment.clone(),
+            created_at: self.created_at,
+            digest: self.files.digest(),
+            files: u32::try_from(self.files.len()).unwrap_or(u32::MAX),
+            size_bytes: self.files.iter().map(|(_, text)| text.len() as u64).sum(),
+            accept_drift: self.accept_drift,
+            restores: self.restores,
+        }
+    }
+}
+
 /// Somebody else was faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfigurationConflict {

@@ -18,7 +18,7 @@ use crate::problem::Problem;
 use crate::state::App;
 
 /// Longest comment, in bytes: what a text may have on the wire.
-pub(super) const COMMENT_BYTES_MAX: usize = protocol::limits::TEXT_BYTES_MAX;
+const COMMENT_BYTES_MAX: usize = protocol::limits::TEXT_BYTES_MAX;
 
 /// An alarm in a path.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -86,12 +86,8 @@ pub(crate) async fn give(
     if Command::needs_occurrence(&request) && body.occurrence.is_none_or(|n| n == 0) {
         return Err(Problem::invalid("/occurrence", "which activation was seen is needed, from 1"));
     }
-    if body.comment.len() > COMMENT_BYTES_MAX {
-        return Err(Problem::invalid("/comment", format!("at most {COMMENT_BYTES_MAX} bytes are allowed")));
-    }
+    let operation = operation(&principal, id, body.comment)?;
     let issued_at = app.outside.clock.wall();
-    let actor = principal.user.name.to_string();
-    let operation = OperatorAction { command: id, actor, comment: body.comment };
     let expires_at = expiry(issued_at);
     let occurrence = body.occurrence.filter(|n| *n > 0);
     let command = Command { machine, alarm, occurrence, request, operation, issued_at, expires_at };
@@ -102,6 +98,24 @@ pub(crate) async fn give(
 /// The gateway answered, or not yet.
 pub(super) fn status_of(given: &Given) -> StatusCode {
     if given.result.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED }
+}
+
+/// What a person says about what he does.
+pub(super) fn comment(comment: String) -> Result<String, Problem> {
+    if comment.len() > COMMENT_BYTES_MAX {
+        return Err(Problem::invalid("/comment", format!("at most {COMMENT_BYTES_MAX} bytes are allowed")));
+    }
+    Ok(comment)
+}
+
+/// Who gives the command, and why.
+pub(super) fn operation(
+    principal: &Principal,
+    id: CommandId,
+    said: String,
+) -> Result<OperatorAction, Problem> {
+    let actor = principal.user.name.to_string();
+    Ok(OperatorAction { command: id, actor, comment: comment(said)? })
 }
 
 /// Gives a command, and says in the audit log who did what and how it ended.

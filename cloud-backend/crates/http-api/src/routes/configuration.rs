@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tenancy::{ConfigurationEntry, ConfigurationStanding, NewConfiguration, StoredConfiguration};
 use utoipa::IntoParams;
 
+use super::commands::comment;
 use crate::access::{Principal, Scope};
 use crate::body::{
     ConfigurationContents, ConfigurationDiff, ConfigurationOutcome, ConfigurationRequest,
@@ -25,8 +26,6 @@ use crate::state::App;
 
 /// Bytes of a body with all files: what the protocol takes, and a comment.
 pub(super) const BODY_BYTES_MAX: usize = SIGNED_CONFIGURATION_BYTES_MAX;
-/// Longest comment, in bytes: what a text may have anywhere.
-const COMMENT_BYTES_MAX: usize = protocol::limits::TEXT_BYTES_MAX;
 /// Versions in one answer.
 const VERSIONS_MAX: u32 = 200;
 
@@ -240,13 +239,6 @@ fn purpose(uri: &Uri) -> Result<Purpose, Problem> {
         Some("true") => Ok(Purpose::DryRun),
         Some(_) => Err(Problem::invalid("dry_run", "true or false is needed")),
     }
-}
-
-fn comment(comment: String) -> Result<String, Problem> {
-    if comment.len() > COMMENT_BYTES_MAX {
-        return Err(Problem::invalid("/comment", format!("at most {COMMENT_BYTES_MAX} bytes are allowed")));
-    }
-    Ok(comment)
 }
 
 /// The versions of a gateway's configuration

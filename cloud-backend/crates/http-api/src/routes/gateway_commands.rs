@@ -6,11 +6,11 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use plant_model::{CommandId, GatewayId, OperatorAction, TenantId};
+use plant_model::{CommandId, GatewayId, TenantId};
 use protocol::{GatewayCommand, GatewayVerb};
 use tenancy::Permission;
 
-use super::commands::{COMMENT_BYTES_MAX, hand_over, idempotency_key, status_of};
+use super::commands::{hand_over, idempotency_key, operation, status_of};
 use crate::access::{Principal, Scope};
 use crate::body::{GatewayCommandRequest, GatewayCommandStatus};
 use crate::commands::expiry;
@@ -66,12 +66,8 @@ pub(crate) async fn give(
     if !principal.user.role.allows(permission(&verb)) {
         return Err(Problem::forbidden());
     }
-    if body.comment.len() > COMMENT_BYTES_MAX {
-        return Err(Problem::invalid("/comment", format!("at most {COMMENT_BYTES_MAX} bytes are allowed")));
-    }
+    let operation = operation(&principal, id, body.comment)?;
     let issued_at = app.outside.clock.wall();
-    let actor = principal.user.name.to_string();
-    let operation = OperatorAction { command: id, actor, comment: body.comment };
     let command = GatewayCommand { verb, operation, issued_at, expires_at: expiry(issued_at) };
     let given = hand_over(&app, &tenant, &gateway, command.into()).await?;
     let status = GatewayCommandStatus::from(&given).ok_or_else(Problem::not_found)?;
