@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+pub(crate) use report::clip;
 pub use report::{ConfigurationReport, ConfigurationState, DriftChange, DriftedFile};
 pub use signed::{Configuration, SignedConfiguration};
 

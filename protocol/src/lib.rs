@@ -23,6 +23,7 @@ mod live;
 mod placing;
 mod stream;
 mod topic;
+mod update;
 mod version;
 mod wire;
 
@@ -47,4 +48,8 @@ pub use live::{Live, MachineLink};
 pub use placing::Certainty;
 pub use stream::{Epoch, Sequence, StreamId};
 pub use topic::{Channel, Topic, TopicError};
+pub use update::{
+    ChannelError, DesiredUpdate, UPDATE_PATH, UPDATE_REPORT_PATH, UpdateChannel, UpdateReport, UpdateRevision,
+    UpdateState,
+};
 pub use version::{AgentVersion, VersionError};

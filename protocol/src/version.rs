@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Longest version, in characters: any of Debian's, SemVer's or a build's.
@@ -10,7 +11,8 @@ const CHARS_MAX: usize = 64;
 
 /// The version of an agent: 1 to 64 characters `A-Z a-z 0-9 . + ~ -`, the first a letter or a digit, so that a
 /// program takes it for no option and a file system for no path.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct AgentVersion(String);
 
 /// A text is no version of an agent.
@@ -56,6 +58,20 @@ impl FromStr for AgentVersion {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::new(text)
+    }
+}
+
+impl TryFrom<String> for AgentVersion {
+    type Error = VersionError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(&text)
+    }
+}
+
+impl From<AgentVersion> for String {
+    fn from(version: AgentVersion) -> Self {
+        version.0
     }
 }
 

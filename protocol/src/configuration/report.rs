@@ -99,7 +99,8 @@ impl ConfigurationReport {
     }
 }
 
-fn clip(text: &mut String, bytes: usize) {
+/// Cuts a text that is too long, with `…` at its end.
+pub(crate) fn clip(text: &mut String, bytes: usize) {
     const MARK: &str = "…";
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes - MARK.len()));
