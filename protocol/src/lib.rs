@@ -49,7 +49,7 @@ pub use placing::Certainty;
 pub use stream::{Epoch, Sequence, StreamId};
 pub use topic::{Channel, Topic, TopicError};
 pub use update::{
-    ChannelError, DesiredUpdate, UPDATE_PATH, UPDATE_REPORT_PATH, UpdateChannel, UpdateReport, UpdateRevision,
-    UpdateState,
+    ChannelError, DesiredUpdate, UPDATE_PATH, UPDATE_REPORT_PATH, UpdateChannel, UpdateReport,
+    UpdateRevision, UpdateState,
 };
 pub use version::{AgentVersion, VersionError};
