@@ -25,6 +25,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("segments", &["plant-model", "protocol"]),
     ("tenancy", &["plant-model", "protocol"]),
     ("fleet", &["plant-model", "protocol"]),
+    // Its port speaks of failures as that of tenancy does.
+    ("rollouts", &["plant-model", "protocol", "tenancy"]),
     // L3: adapters
     ("edge-config", &["plant-model", "protocol", "acquisition", "alarm-engine", "alarm-output"]),
     ("edge-store", &["plant-model", "protocol", "service-kit"]),
@@ -33,13 +35,19 @@ const EDGES: &[(&str, &[&str])] = &[
     ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),
     ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit", "tls-kit"]),
     ("gateway-identity", &["plant-model", "protocol", "service-kit", "tls-kit"]),
-    ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
-    ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
+    (
+        "store-sqlite",
+        &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "rollouts"],
+    ),
+    (
+        "store-postgres",
+        &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "rollouts"],
+    ),
     ("mqtt-endpoint", &["plant-model", "protocol", "service-kit", "ingestion", "tls-kit"]),
     ("mqtt-broker-client", &["plant-model", "protocol", "service-kit", "ingestion"]),
-    ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),
+    ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "rollouts", "service-kit"]),
     ("pki", &["plant-model", "service-kit", "tls-kit"]),
-    ("gateway-api", &["plant-model", "protocol", "tenancy", "service-kit", "tls-kit"]),
+    ("gateway-api", &["plant-model", "protocol", "tenancy", "rollouts", "service-kit", "tls-kit"]),
     // L4: composition roots
     (
         "edge-agent",
@@ -72,6 +80,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "ingestion",
             "fleet",
             "tenancy",
+            "rollouts",
             "store-sqlite",
             "store-postgres",
             "mqtt-endpoint",
@@ -89,7 +98,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "plant-model",
     "protocol",
     "alarm-engine",
@@ -101,6 +110,7 @@ const PURE: [&str; 11] = [
     "segments",
     "tenancy",
     "fleet",
+    "rollouts",
 ];
 
 /// What a pure crate must not reach, at any depth.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use plant_model::{
     AlarmCondition, AlarmId, AlarmPriority, AlarmTransition, GatewayId, MachineId, Sample, TagId, Timestamp,
 };
-use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, Live, SeriesId};
+use protocol::{Catalogue, CatalogueMachine, CatalogueTag, Epoch, GATEWAY_ID, Live, SeriesId};
 
 use crate::{AlarmRow, FUTURE_MAX, GatewayLatest};
 use machine::Latest;
@@ -76,14 +76,28 @@ pub struct MachineView<'a> {
 #[derive(Debug, Clone, Copy)]
 struct AlarmNow {
     occurrence: u64,
+    raised_at: Timestamp,
     decided_at: Timestamp,
     active: bool,
     priority: AlarmPriority,
 }
 
+/// How a gateway itself is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GatewayHealth {
+    /// Since when it is connected; `None` if it is not.
+    pub online_since: Option<Timestamp>,
+    /// When something last came from it.
+    pub heard_at: Option<Timestamp>,
+    /// Its own active alarms, by id, and when they were raised.
+    pub alarms: Vec<(AlarmId, Timestamp)>,
+}
+
 #[derive(Debug)]
 struct Gateway {
     presence: Presence,
+    /// When it connected, as long as it is.
+    online_since: Option<Timestamp>,
     heard_at: Option<Timestamp>,
     catalogue: Arc<Catalogue>,
     /// Series to the positions of its machine and its tag in the catalogue.
@@ -97,6 +111,7 @@ impl Default for Gateway {
     fn default() -> Self {
         Self {
             presence: Presence::Offline,
+            online_since: None,
             heard_at: None,
             catalogue: Arc::new(Catalogue { epoch: Epoch::from_u64(0), machines: Vec::new() }),
             series: HashMap::new(),
@@ -134,6 +149,7 @@ impl LiveView {
     pub fn restore_alarm(&mut self, row: &AlarmRow) {
         let now = AlarmNow {
             occurrence: row.key.occurrence,
+            raised_at: row.raised_at,
             decided_at: row.decided_at,
             active: row.active,
             priority: row.priority,
@@ -145,6 +161,10 @@ impl LiveView {
     pub fn set_presence(&mut self, gateway: &GatewayId, presence: Presence, at: Timestamp) -> bool {
         let entry = self.gateway_mut(gateway);
         entry.heard_at = entry.heard_at.max(Some(at));
+        entry.online_since = match presence {
+            Presence::Online => entry.online_since.or(Some(at)),
+            Presence::Offline => None,
+        };
         std::mem::replace(&mut entry.presence, presence) != presence
     }
 
@@ -192,6 +212,7 @@ impl LiveView {
         for t in transitions {
             let now = AlarmNow {
                 occurrence: t.occurrence,
+                raised_at: t.decided_at,
                 decided_at: t.decided_at,
                 active: t.to.is_annunciated(),
                 priority: t.priority,
@@ -204,6 +225,18 @@ impl LiveView {
     #[must_use]
     pub fn presence(&self, gateway: &GatewayId) -> (Presence, Option<Timestamp>) {
         self.gateways.get(gateway).map_or((Presence::Offline, None), |g| (g.presence, g.heard_at))
+    }
+
+    /// How a gateway itself is.
+    #[must_use]
+    pub fn health(&self, gateway: &GatewayId) -> GatewayHealth {
+        let Some(known) = self.gateways.get(gateway) else { return GatewayHealth::default() };
+        let own = known.alarms.iter().filter(|((machine, _), a)| machine.as_str() == GATEWAY_ID && a.active);
+        GatewayHealth {
+            online_since: known.online_since,
+            heard_at: known.heard_at,
+            alarms: own.map(|((_, alarm), now)| (alarm.clone(), now.raised_at)).collect(),
+        }
     }
 
     /// The catalogue of a gateway, once it is known.
@@ -287,7 +320,9 @@ impl Gateway {
         // An activation and its end may be decided in the same instant; the end is the later one.
         let order = |a: &AlarmNow| (a.occurrence, a.decided_at, !a.active);
         if order(&now) >= order(known) {
-            *known = now;
+            let is_same = known.occurrence == now.occurrence;
+            let raised_at = if is_same { known.raised_at.min(now.raised_at) } else { now.raised_at };
+            *known = AlarmNow { raised_at, ..now };
         }
     }
 

@@ -8,8 +8,8 @@
 //! - A connection goes back to the others only after its transaction ended well. After a fault, and when nobody
 //!   waits any more, it is closed.
 //!
-//! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`] and
-//! [`tenancy::ConfigurationStore`].
+//! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`],
+//! [`tenancy::ConfigurationStore`] and [`rollouts::RolloutStore`].
 //! The tables are described in `src/migrations`.
 
 mod codec;
@@ -21,6 +21,7 @@ mod error;
 mod fleet_reads;
 mod ingest;
 mod open;
+mod rollout;
 
 pub use error::PostgresError;
 

@@ -24,6 +24,7 @@ const CONTROL_MIGRATIONS: &[&str] = &[
     include_str!("migrations/control-0001.sql"),
     include_str!("migrations/control-0002.sql"),
     include_str!("migrations/control-0003.sql"),
+    include_str!("migrations/control-0004.sql"),
 ];
 const TENANT_MIGRATIONS: &[&str] = &[
     include_str!("migrations/tenant-0001.sql"),

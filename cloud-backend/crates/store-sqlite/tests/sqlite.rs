@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use conformance::fixture::*;
 use conformance::{
-    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, tenants,
+    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, rollout,
+    tenants,
 };
 use fleet::FleetStore;
 use ingestion::{Fate, IngestStore};

@@ -250,3 +250,34 @@ fn a_flood_of_invented_alarms_is_bounded() {
     }
     assert_eq!(view.active_alarms(), ALARMS_PER_GATEWAY_MAX);
 }
+
+#[test]
+fn a_gateway_is_connected_since_it_came_and_its_own_alarms_count_from_their_raise() {
+    let own = |occurrence, micros, to| AlarmTransition {
+        machine: MachineId::new(GATEWAY_ID).expect("valid"),
+        ..transition("buffer_filling", occurrence, micros, to, AlarmPriority::Medium)
+    };
+    let mut view = view();
+    assert_eq!(view.health(&GatewayId::new("gw-9").expect("valid")), GatewayHealth::default());
+    view.set_presence(&gateway(), Presence::Offline, at(5));
+    for micros in [10, 20] {
+        view.set_presence(&gateway(), Presence::Online, at(micros));
+    }
+    view.apply_transitions(
+        &gateway(),
+        &[
+            transition("jam", 1, 11, AlarmState::Unacknowledged, AlarmPriority::High),
+            own(1, 12, AlarmState::Unacknowledged),
+            own(1, 15, AlarmState::Acknowledged),
+        ],
+    );
+    let health = view.health(&gateway());
+    assert_eq!((health.online_since, health.heard_at), (Some(at(10)), Some(at(20))));
+    let id = AlarmId::new("buffer_filling").expect("valid");
+    assert_eq!(health.alarms, [(id.clone(), at(12))]);
+    view.apply_transitions(&gateway(), &[own(2, 40, AlarmState::Unacknowledged)]);
+    assert_eq!(view.health(&gateway()).alarms, [(id, at(40))]);
+    view.apply_transitions(&gateway(), &[own(2, 50, AlarmState::Normal)]);
+    view.set_presence(&gateway(), Presence::Offline, at(60));
+    assert_eq!(view.health(&gateway()), GatewayHealth { heard_at: Some(at(60)), ..GatewayHealth::default() });
+}

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use conformance::{
-    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, tenants,
+    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, rollout,
+    tenants,
 };
 use proptest::test_runner::{Config, TestRunner};
 use server::Server;

@@ -11,6 +11,7 @@ pub(crate) mod fixture;
 pub(crate) mod identity;
 pub(crate) mod ingest;
 pub(crate) mod reads;
+pub(crate) mod rollout;
 pub(crate) mod tenants;
 
 use std::sync::Arc;
@@ -77,6 +78,12 @@ macro_rules! conformance_suite {
                 a_reduced_answer_covers_more_samples_than_it_may_hold,
                 the_latest_samples_are_the_newest_in_time_and_not_in_arrival,
                 a_gateway_is_listed_from_its_registration_on,
+            }
+            rollout::{
+                a_rollout_and_what_happened_to_it_are_there_after_opening_again,
+                a_gateway_is_in_one_unfinished_rollout_at_most,
+                of_two_who_change_a_rollout_at_a_time_the_second_looks_again,
+                each_wish_has_the_next_number_and_the_last_report_stands,
             }
             tenants::{
                 what_was_added_is_there_after_opening_again,
