@@ -39,6 +39,7 @@ use crate::remote::{self, RunningPlant};
 use crate::start::open_store_in_time;
 use crate::status::{self, Observed};
 use crate::time::{TimeDesk, keep_time};
+use crate::update::{self, UpdateDesk};
 
 /// How long a stop may take to deliver what is committed.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -117,6 +118,7 @@ async fn serve(sense: &Runtime, begin: Begin, clock: Clock, arguments: &RunArgum
         configuration: Arc::clone(&desk),
         reloader: Some(Arc::clone(&reloader)),
         remote: Arc::default(),
+        update: Arc::new(UpdateDesk::new(config.update.is_enabled)),
         alarm_commands: config.status.alarm_commands,
     };
     let address = serve_status(config, observed.clone()).await?;
@@ -124,19 +126,18 @@ async fn serve(sense: &Runtime, begin: Begin, clock: Clock, arguments: &RunArgum
     tracing::info!(tenant.id = %config.tenant, gateway.id = %config.gateway, epoch = %epoch,
         machines = config.machines.len(), status = ?address, "the agent runs");
     let beside = spawn_beside(&begin, &observed, (desk, &reloader, hangups), arguments, &stops);
-    let restart = CancellationToken::new();
-    let duties = duties(&observed, &reloader, recorder.client(), (config, arguments), &restart);
+    let duties = duties(&observed, &reloader, recorder.client(), (config, arguments), &stops.restart);
     let steward = Steward::new(duties, PastCommands::open(state_folder(config)), clock);
     tokio::spawn(steward.run(gateway_orders, stops.drivers.clone()));
     follow_backend((config, time_floor), &observed, &reloader, arguments, &stops);
     let feeding = tokio::spawn(feed_watchdog(heartbeat, clock));
-    attend(stop, &restart).await;
+    attend(stop, &stops.restart).await;
     feeding.abort();
     beside.abort();
     Running { reloader, shipping, recorder }.stop(&stops).await;
     write_state(arguments.state_file.as_deref(), address, epoch, Some(&observed))?;
     tracing::info!("stopped");
-    if restart.is_cancelled() { Err(RestartAsked.into()) } else { Ok(()) }
+    if stops.restart.is_cancelled() { Err(RestartAsked.into()) } else { Ok(()) }
 }
 
 /// The agent ended because a command asked it to begin again.
@@ -162,6 +163,7 @@ fn duties(
         store,
         lane: Arc::clone(&observed.lane),
         configuration: observed.remote.nudges(),
+        update: Arc::clone(&observed.update),
         restart: restart.clone(),
     }
 }
@@ -205,7 +207,7 @@ fn spawn_beside(
     tokio::spawn(reload::follow_hangups(Arc::clone(reloader), hangups))
 }
 
-/// Takes machine files from the backend, if that is configured.
+/// Takes machine files and the wish for a version from the backend, if that is configured.
 fn follow_backend(
     (config, floor): (&AgentConfig, Timestamp),
     observed: &Observed,
@@ -220,6 +222,7 @@ fn follow_backend(
     };
     let (folder, clock, desk) = (arguments.config.clone(), observed.clock, Arc::clone(&observed.remote));
     remote::spawn(config, remote::Parts { folder, plant, clock, floor, desk }, &stops.uplink);
+    update::spawn(config, (clock, floor), &observed.update, &stops.uplink);
 }
 
 /// The ends of what runs.
@@ -227,6 +230,8 @@ fn follow_backend(
 struct Stops {
     drivers: CancellationToken,
     uplink: CancellationToken,
+    /// Cancelled when the agent is to end and begin again.
+    restart: CancellationToken,
 }
 
 /// Says that the agent runs, and later that it is asked to stop.
@@ -305,7 +310,7 @@ fn uplink_settings(config: &AgentConfig, to: &UplinkConfig) -> UplinkSettings {
         ca_file: to.ca_file.clone(),
         certificate_file: to.certificate_file.clone(),
         key_file: to.key_file.clone(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_version: crate::version::running().to_owned(),
         telemetry_bytes_per_second: to.telemetry_bytes_per_second,
         time_floor: Timestamp::default(),
         drain_max: DRAIN_MAX,

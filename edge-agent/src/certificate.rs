@@ -20,7 +20,7 @@ pub(crate) fn spawn(uplink: Option<&UplinkConfig>, time: TlsTime, stop: &Cancell
     let Some(uplink) = uplink else { return state };
     let renewer = Renewer {
         cloud: uplink.renewal_url.clone(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_version: crate::version::running().to_owned(),
         files: IdentityFiles { certificate: uplink.certificate_file.clone(), roots: uplink.ca_file.clone() },
         time,
         state: Arc::clone(&state),

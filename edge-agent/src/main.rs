@@ -12,6 +12,7 @@ mod certificate;
 mod cli;
 mod commands;
 mod configuration;
+mod errand;
 mod floor;
 mod gateway;
 mod good_copy;
@@ -31,6 +32,8 @@ mod status;
 mod task;
 mod time;
 mod tools;
+mod update;
+mod version;
 mod view;
 
 use std::process::ExitCode;
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Reload(arguments) => tools::reload::run(&arguments),
         Command::Enrol(arguments) => tools::enrol::run(&arguments),
         Command::Config(command) => tools::config::run(&command),
+        Command::Update(command) => tools::update::run(&command),
         Command::Check(arguments) => tools::check::run(&arguments).map(|()| Found::Something),
         Command::Alarm(AlarmCommand::Test(arguments)) => tools::alarm_test::run(&arguments),
         Command::Buffer(command) => tools::buffer::run(&command),

@@ -1,6 +1,7 @@
 //! The status page: plain HTML for the browser of a technician, rendered here, without scripts.
 
 mod outputs;
+mod update;
 
 use std::fmt::Write as _;
 
@@ -205,7 +206,7 @@ fn delivery(out: &mut String, status: &Status) {
             state(uplink.connected, "connected", &trouble),
             buffer.backlog_batches,
             certificate(status),
-            remote(status.remote.as_ref()),
+            format_args!("{}{}", remote(status.remote.as_ref()), update::line(status)),
             clock(&status.clock),
             state(!buffer.stalled, "commits", "cannot commit: check the disk"),
             buffer.batches_committed,

@@ -160,6 +160,7 @@ fn settled(running: &AgentConfig, new: &AgentConfig) -> Vec<&'static str> {
         uplink,
         buffer,
         remote,
+        update,
         status,
         alarm_latency_budget: _,
         silent_units: _,
@@ -175,6 +176,7 @@ fn settled(running: &AgentConfig, new: &AgentConfig) -> Vec<&'static str> {
         ("[buffer]", *buffer != new.buffer),
         ("[status]", *status != new.status),
         ("[remote]", *remote != new.remote),
+        ("[update]", *update != new.update),
     ];
     differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }

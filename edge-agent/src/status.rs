@@ -39,6 +39,7 @@ use crate::promise::{LateAlarm, Punctuality};
 use crate::reload::{Reloader, web};
 use crate::remote::{RemoteDesk, RemoteStatus};
 use crate::time::TimeDesk;
+use crate::update::{UpdateDesk, UpdateStatus};
 use crate::view::MachineView;
 use crate::{operate, page};
 
@@ -71,6 +72,7 @@ pub(crate) struct Observed {
     pub configuration: Arc<ConfigurationDesk>,
     pub reloader: Option<Arc<Reloader>>,
     pub remote: Arc<RemoteDesk>,
+    pub update: Arc<UpdateDesk>,
     /// Whether the page takes alarm commands.
     pub alarm_commands: bool,
 }
@@ -118,6 +120,8 @@ pub(crate) struct Status {
     pub configuration: ConfigurationStatus,
     /// `null` where nothing comes from the backend.
     pub remote: Option<RemoteStatus>,
+    /// `null` where the backend is not told of updates of the agent.
+    pub update: Option<UpdateStatus>,
     pub clock: Time,
     pub samples: Samples,
     pub buffer: Buffer,
@@ -350,7 +354,7 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
     let load = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
     let (recorder, uplink) = (&observed.recorder, &observed.uplink);
     Status {
-        version: env!("CARGO_PKG_VERSION"),
+        version: crate::version::running(),
         tenant: observed.tenant.clone(),
         gateway: observed.gateway.clone(),
         epoch: observed.epoch.clone(),
@@ -358,6 +362,7 @@ pub(crate) fn status_of(observed: &Observed) -> Status {
         impossible: Arc::clone(&shown.impossible),
         configuration: observed.configuration.status(),
         remote: observed.remote.status(),
+        update: observed.update.status(),
         clock: time(observed),
         samples: Samples {
             scheduled: machines.iter().map(|m| m.scheduled_samples).sum(),
@@ -485,6 +490,7 @@ pub(crate) mod tests {
             configuration: Arc::default(),
             reloader: None,
             remote: Arc::default(),
+            update: Arc::default(),
             alarm_commands: false,
         }
     }

@@ -5,6 +5,7 @@ mod config;
 mod files;
 pub(crate) mod modbus;
 mod opcua;
+mod update;
 mod write;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -23,6 +24,7 @@ pub(crate) use modbus::{ReadModbusArguments, ScanModbusArguments, ScanSerialArgu
 pub(crate) use opcua::{
     BrowseOpcUaArguments, DoctorOpcUaArguments, ModeName, OpcUaTarget, PolicyName, ReadOpcUaArguments,
 };
+pub(crate) use update::{UpdateCommand, UpdateInstallArguments, UpdateStatusArguments};
 pub(crate) use write::{WriteModbusArguments, WriteOptions, WriteTagArguments};
 
 /// Reads the machines of a factory floor, decides alarms on the spot, buffers every sample in SQLite
@@ -33,7 +35,7 @@ pub(crate) use write::{WriteModbusArguments, WriteOptions, WriteTagArguments};
 /// reads something else) or not sound (buffer verify);
 /// 78 wrong configuration.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(version = crate::version::running(), propagate_version = true)]
 pub(crate) struct Cli {
     /// What is logged, for example `info` or `info,uplink_mqtt=debug`.
     #[arg(long, global = true, env = "EDGE_AGENT_LOG", default_value = "info")]
@@ -67,6 +69,9 @@ pub(crate) enum Command {
     /// What of the configuration is the backend's: which version runs, what was edited here, and what becomes of it.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Which version of the agent runs and which one the backend wants; and the installer of versions, which root runs.
+    #[command(subcommand)]
+    Update(UpdateCommand),
     /// Read a few values from a machine and show them in every type and byte order.
     #[command(subcommand)]
     Read(ReadCommand),

@@ -18,6 +18,7 @@ use crate::commands::writing::{WriteDesk, WriteTag};
 use crate::lane::FastLane;
 use crate::reload::Reloader;
 use crate::tools::diag;
+use crate::update::UpdateDesk;
 
 /// How long a restart waits for its own answer to leave: a round trip over a slow link.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -36,6 +37,8 @@ pub(crate) struct Duties {
     pub lane: Arc<FastLane>,
     /// Whoever fetches configurations waits for this.
     pub configuration: Arc<Notify>,
+    /// Whoever asks which version of the agent is wanted.
+    pub update: Arc<UpdateDesk>,
     /// Cancelled when the agent is to end and begin again.
     pub restart: CancellationToken,
 }
@@ -44,9 +47,7 @@ impl Work for Duties {
     async fn admits(&self, verb: &GatewayVerb) -> Result<(), String> {
         match verb {
             GatewayVerb::WriteTag { machine, tag, .. } => self.writes.admits(machine, tag).await,
-            GatewayVerb::Update { .. } => {
-                Err("this gateway is not updated by command: there is no [update] program".into())
-            }
+            GatewayVerb::Update { version } => self.update.admits(version.as_str()),
             GatewayVerb::Diagnostics
             | GatewayVerb::Rescan { .. }
             | GatewayVerb::Restart
@@ -74,7 +75,10 @@ impl Work for Duties {
                 self.configuration.notify_one();
                 Ok("the gateway looks for a configuration now".to_owned())
             }
-            GatewayVerb::Update { .. } => Err("this gateway is not updated by command".to_owned()),
+            GatewayVerb::Update { .. } => {
+                self.update.nudge();
+                Ok("the gateway looks now which version of the agent is desired".to_owned())
+            }
         }
     }
 

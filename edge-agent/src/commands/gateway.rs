@@ -2,7 +2,7 @@
 //!
 //! What changes something is noted on the medium before it is begun ([`PastCommands`]), so that neither a restart nor
 //! a power cut makes it happen twice: of what was begun and not ended nobody knows, and the answer says so. What
-//! changes nothing (`diagnostics`, `pull_configuration`) is not noted and is done anew.
+//! changes nothing (`diagnostics`, `pull_configuration`, `update`) is not noted and is done anew.
 
 use protocol::{CommandOutcome, CommandResult, GatewayCommand, GatewayVerb};
 use service_kit::Clock;
@@ -136,9 +136,8 @@ const fn changes_something(verb: &GatewayVerb) -> bool {
         GatewayVerb::WriteTag { .. }
         | GatewayVerb::Rescan { .. }
         | GatewayVerb::Restart
-        | GatewayVerb::Resend { .. }
-        | GatewayVerb::Update { .. } => true,
-        GatewayVerb::Diagnostics | GatewayVerb::PullConfiguration => false,
+        | GatewayVerb::Resend { .. } => true,
+        GatewayVerb::Diagnostics | GatewayVerb::PullConfiguration | GatewayVerb::Update { .. } => false,
     }
 }
 

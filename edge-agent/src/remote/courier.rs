@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_identity::{ConfigurationClient, Fetched, IdentityError, Verifier};
-use service_kit::{Backoff, Clock};
+use service_kit::Clock;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::status::RemoteDesk;
 use super::{Told, Word};
+use crate::errand::Errand;
 
 /// How often the backend is asked without a nudge (SPEC section 13), at most; a quarter less at random, so that a fleet
 /// that was switched on together does not ask together.
 const PULL_EVERY: Duration = Duration::from_secs(300);
 /// How often the same is reported again (SPEC section 13).
 const REPORT_EVERY: Duration = Duration::from_secs(3_600);
-/// The waits after a failure.
-const BACKOFF_FIRST: Duration = Duration::from_secs(2);
 
 /// The courier.
 pub(super) struct Courier {
@@ -28,27 +27,6 @@ pub(super) struct Courier {
     pub tidings: watch::Receiver<Option<Told>>,
     pub desk: Arc<RemoteDesk>,
     pub clock: Clock,
-}
-
-/// When to try again what failed, and when to do again what was done.
-struct Errand {
-    due: Instant,
-    backoff: Backoff,
-}
-
-impl Errand {
-    fn new(every: Duration) -> Self {
-        Self { due: Instant::now(), backoff: Backoff::new(BACKOFF_FIRST, every) }
-    }
-
-    fn done(&mut self, next: Duration) {
-        self.backoff.reset();
-        self.due = Instant::now() + next;
-    }
-
-    fn failed(&mut self) {
-        self.due = Instant::now() + self.backoff.next_wait();
-    }
 }
 
 impl Courier {

@@ -291,7 +291,7 @@ impl<P: Plant> Keeper<P> {
                 return;
             }
         };
-        let report = Standing::of(&self.record, &actual).report(&actual, env!("CARGO_PKG_VERSION"));
+        let report = Standing::of(&self.record, &actual).report(&actual, crate::version::running());
         let news = (report.state, report.detail.clone());
         if self.said.as_ref() != Some(&news) {
             let (state, version, detail) = (report.state.as_str(), report.version, &report.detail);

@@ -45,7 +45,7 @@ impl Seen {
     }
 
     fn report(&self) -> ConfigurationReport {
-        Standing::of(&self.record, &self.actual).report(&self.actual, env!("CARGO_PKG_VERSION"))
+        Standing::of(&self.record, &self.actual).report(&self.actual, crate::version::running())
     }
 }
 

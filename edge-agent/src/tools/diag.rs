@@ -90,7 +90,7 @@ fn about() -> String {
     let system = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|e| format!("{path}: {e}\n"));
     format!(
         "edge-agent {} {} {}\n\n{}\n{}\n{}",
-        env!("CARGO_PKG_VERSION"),
+        crate::version::running(),
         std::env::consts::ARCH,
         std::env::consts::OS,
         system("/proc/version"),

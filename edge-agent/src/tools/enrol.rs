@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &EnrolArguments) -> Result<Found> {
     let order = EnrolmentOrder {
         code: arguments.code.clone(),
         expected: configured.as_ref().map(|config| format!("{}/{}", config.tenant, config.gateway)),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_version: crate::version::running().to_owned(),
         time: TlsTime { clock, floor },
     };
     // Files that cannot be written must be found out before the code is used up.

@@ -34,6 +34,7 @@ mod test_line;
 #[cfg(test)]
 #[path = "../../tests/tools/server.rs"]
 mod test_server;
+pub(crate) mod update;
 pub(crate) mod watch;
 pub(crate) mod write;
 

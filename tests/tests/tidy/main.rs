@@ -21,6 +21,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("acquisition", &["plant-model"]),
     ("delivery", &["plant-model", "protocol"]),
     ("remote-configuration", &["plant-model", "protocol"]),
+    // A new version is judged as new files are.
+    ("agent-update", &["plant-model", "protocol", "remote-configuration"]),
     ("ingestion", &["plant-model", "protocol"]),
     ("segments", &["plant-model", "protocol"]),
     ("tenancy", &["plant-model", "protocol"]),
@@ -28,7 +30,10 @@ const EDGES: &[(&str, &[&str])] = &[
     // Its port speaks of failures as that of tenancy does.
     ("rollouts", &["plant-model", "protocol", "tenancy"]),
     // L3: adapters
-    ("edge-config", &["plant-model", "protocol", "acquisition", "alarm-engine", "alarm-output"]),
+    (
+        "edge-config",
+        &["plant-model", "protocol", "acquisition", "alarm-engine", "alarm-output", "agent-update"],
+    ),
     ("edge-store", &["plant-model", "protocol", "service-kit"]),
     ("alarm-output-driver", &["plant-model", "alarm-output", "service-kit", "tls-kit"]),
     ("driver-modbus", &["plant-model", "acquisition", "service-kit"]),
@@ -67,6 +72,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "driver-opcua",
             "gateway-identity",
             "remote-configuration",
+            "agent-update",
             "uplink-mqtt",
         ],
     ),
@@ -98,7 +104,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "plant-model",
     "protocol",
     "alarm-engine",
@@ -106,6 +112,7 @@ const PURE: [&str; 12] = [
     "acquisition",
     "delivery",
     "remote-configuration",
+    "agent-update",
     "ingestion",
     "segments",
     "tenancy",

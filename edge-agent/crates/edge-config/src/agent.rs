@@ -12,6 +12,7 @@ use crate::gateway;
 use crate::output::{self, Plant};
 use crate::remote::{self, RemoteConfig};
 use crate::section::Section;
+use crate::update::{self, UpdateConfig};
 use crate::{MachineConfig, OutputConfig, RaisedRate};
 
 /// The version of the format.
@@ -46,6 +47,8 @@ pub struct AgentConfig {
     pub buffer: BufferConfig,
     /// What of the configuration comes from the backend.
     pub remote: RemoteConfig,
+    /// Whether the backend has the agent updated.
+    pub update: UpdateConfig,
     /// The local status interface.
     pub status: StatusConfig,
     /// What an alarm may take from the change in the machine to the decision, unless it has a budget of
@@ -123,13 +126,16 @@ pub(crate) fn parse(
     let uplink = root.table("uplink", uplink);
     let remote = root.table("remote", remote::remote).unwrap_or_default();
     let has_address = |uplink: &UplinkConfig| uplink.renewal_url.is_some();
-    remote::check(root, &remote, uplink.as_ref().map_or(has_uplink, has_address));
+    let is_reachable = uplink.as_ref().map_or(has_uplink, has_address);
+    remote::check(root, &remote, is_reachable);
     machines.extend(gateway.as_ref().map(|id| gateway::machine(id, has_uplink)));
     let buffer = root.table("buffer", buffer);
     if buffer.is_none() && !root.has("buffer") {
         root.problem("buffer", "is missing; a table [buffer] with a path is needed");
     }
     let status = root.table("status", status).unwrap_or(StatusConfig { listen: None, alarm_commands: false });
+    let update = root.table("update", update::update).unwrap_or_default();
+    update::check(root, &update, is_reachable, status.listen.is_some());
     let alarm_latency_budget = budget(root, "alarm_latency_budget_ms");
     let silent_units = root.integer("silent_units", 0..=SILENT_UNITS_MAX).unwrap_or(1);
     let plant = Plant { machines, is_complete };
@@ -144,6 +150,7 @@ pub(crate) fn parse(
         uplink,
         buffer: buffer?,
         remote,
+        update,
         status,
         alarm_latency_budget,
         silent_units: usize::try_from(silent_units).ok()?,

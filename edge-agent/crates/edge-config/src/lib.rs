@@ -18,6 +18,7 @@ mod remote;
 mod report;
 mod section;
 mod sources;
+mod update;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -31,6 +32,7 @@ pub use problem::{ConfigErrors, Problem};
 pub use rates::RaisedRate;
 pub use remote::RemoteConfig;
 pub use sources::Sources;
+pub use update::{UPDATE_RESULT_FILE, UpdateConfig};
 
 use problem::Report;
 use sources::{NO_FILES, parse, read};

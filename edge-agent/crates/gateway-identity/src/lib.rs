@@ -18,6 +18,7 @@ mod error;
 mod files;
 mod renew;
 mod signature;
+mod update;
 
 pub use configuration::{ConfigurationClient, Fetched};
 pub use enrol::{Enrolled, EnrolmentOrder, enrol};
@@ -25,3 +26,4 @@ pub use error::IdentityError;
 pub use files::{CERTIFICATE_FILE, CertificateTimes, IdentityFiles, ROOTS_FILE};
 pub use renew::{RenewalState, Renewer, renew};
 pub use signature::{SignatureError, Verifier};
+pub use update::{Desired, UpdateClient};
