@@ -80,7 +80,7 @@ impl MachineAlarms {
     }
 
     /// Goes on with other settings, between two readings: what stood stands, and of an alarm that is defined in another
-    /// way it is as after a restart. What ended by the change is announced.
+    /// way it is as after a restart. What ended by the change is announced, and so is what there is no longer.
     pub(crate) fn renew(
         &self,
         engine: AlarmEngine,
@@ -91,6 +91,9 @@ impl MachineAlarms {
         let mut state = self.lock();
         self.end_timers(&mut state);
         let now = self.clock.now();
+        self.decide(&mut state, None, |before, wall, moved| {
+            before.retire(|alarm| engine.has(alarm), wall, moved);
+        });
         let known = state.engine.snapshot(now);
         let before = std::mem::replace(&mut state.outlets.board, Arc::clone(&board));
         board.take_over(&before, &known, readings);
@@ -131,9 +134,10 @@ impl MachineAlarms {
         }
     }
 
-    /// There is no such machine any more: no output goes on for it.
+    /// There is no such machine any more: its alarms are closed, and no output goes on for it. Nobody feeds it any more.
     pub(crate) fn end(&self) {
-        let state = self.lock();
+        let mut state = self.lock();
+        self.decide(&mut state, None, |engine, wall, moved| engine.retire(|_| false, wall, moved));
         let Outlets { board, outputs, .. } = &state.outlets;
         board.standing_alarms().iter().for_each(|(alarm, _)| outputs.gone(&board.key(&alarm.id)));
     }

@@ -7,15 +7,15 @@
 
 mod reach;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use alarm_engine::{AlarmEngine, Snapshot};
 use edge_config::{AgentConfig, MachineConfig};
-use edge_store::{RecorderCounters, RunningTimers, SampleInbox, StoreClient};
-use plant_model::{MachineId, TagId};
+use edge_store::{Decided, RecorderCounters, RunningTimers, SampleInbox, StoreClient};
+use plant_model::{AlarmId, AlarmTransition, MachineId, TagId, Timestamp};
 use protocol::{Epoch, SeriesId};
 use service_kit::Clock;
 use tokio::runtime::Handle;
@@ -33,7 +33,7 @@ use crate::outputs::{Outputs, Writers};
 use crate::promise::{Promise, Punctuality};
 use crate::reload::{Changes, ReloadError};
 use crate::sink::Sink;
-use crate::start::snapshots;
+use crate::start::{Snapshots, snapshots};
 use crate::task::{Task, join_all};
 use crate::tools::physics::{self, Severity};
 
@@ -129,7 +129,8 @@ impl Floor {
     pub(crate) async fn apply(&mut self, config: AgentConfig) -> Result<Changes, ReloadError> {
         let before = self.config.as_ref().map_or(&[][..], |config| &config.machines);
         let changes = Changes::between(before, &config.machines);
-        let mut prepared = self.prepare(&config, &changes).await?;
+        let (mut prepared, left_behind) = self.prepare(&config, &changes).await?;
+        self.close(left_behind);
         let plans = Plans::of(&config);
 
         let moved = self.moved(&config);
@@ -161,7 +162,7 @@ impl Floor {
         &self,
         config: &AgentConfig,
         changes: &Changes,
-    ) -> Result<HashMap<MachineId, Prepared>, ReloadError> {
+    ) -> Result<(HashMap<MachineId, Prepared>, Vec<AlarmTransition>), ReloadError> {
         let touched = || config.machines.iter().filter(|machine| changes.touch(&machine.id));
         let engine = |machine: &MachineConfig| {
             AlarmEngine::new(machine.id.clone(), &tags(machine), machine.alarms.clone())
@@ -169,13 +170,35 @@ impl Floor {
         let engines: Vec<AlarmEngine> = touched().map(engine).collect::<Result<_, _>>()?;
         let store = &self.parts.store;
         let numbers = store.series(touched().map(|m| (m.id.clone(), tags(m))).collect()).await?;
+        // How a machine that comes back was left may not be committed yet. What cannot be committed now is not remembered.
+        if let Err(error) = store.flush().await {
+            tracing::warn!(error = %error, "what was decided last may not be known to machines that are new");
+        }
         let (alarms, commands) = store.remembered().await?;
         let mut known = snapshots(alarms, commands);
+        let left_behind = match self.config {
+            None => left_behind(config, &known, self.parts.clock.wall()),
+            // Who runs closes its own.
+            Some(_) => Vec::new(),
+        };
         let prepared = touched().zip(engines).zip(numbers).map(|((machine, engine), series)| {
             let known = known.remove(&machine.id).unwrap_or_default();
             (machine.id.clone(), Prepared { engine, series, known })
         });
-        Ok(prepared.collect())
+        Ok((prepared.collect(), left_behind))
+    }
+
+    /// Says of alarms that stood when the last run ended and are configured no longer that they are closed.
+    fn close(&self, left_behind: Vec<AlarmTransition>) {
+        let at = self.parts.clock.now();
+        for t in &left_behind {
+            tracing::info!(machine.id = %t.machine, alarm.id = %t.alarm, occurrence = t.occurrence,
+                cause = t.cause.name(), state = t.to.mnemonic(), "alarm");
+        }
+        let decided: Vec<Decided> =
+            left_behind.into_iter().map(|transition| Decided { transition, at }).collect();
+        self.parts.lane.push_transitions(decided.iter().cloned());
+        self.parts.inbox.push_transitions(decided);
     }
 
     /// The machines that are reached in another way than before, or whose tags lie elsewhere.
@@ -200,15 +223,12 @@ impl Floor {
     }
 
     async fn remove(&mut self, removed: &[MachineId]) {
-        let mut keepers = Vec::new();
-        for id in removed {
-            self.parts.desk.close(id);
-            if let Some(machine) = self.machines.remove(id) {
-                machine.alarms.end();
-                keepers.push(machine.keeper);
-            }
-        }
+        removed.iter().for_each(|id| self.parts.desk.close(id));
+        let gone = removed.iter().filter_map(|id| self.machines.remove(id));
+        let (alarms, keepers): (Vec<_>, Vec<_>) =
+            gone.map(|machine| (machine.alarms, machine.keeper)).unzip();
         join_all(keepers, DRIVERS_STOP).await;
+        alarms.iter().for_each(|alarms| alarms.end());
     }
 
     /// Takes up a machine that is new or changed.
@@ -323,6 +343,18 @@ impl Floor {
             tracing::warn!("some drivers did not end in time and are left behind");
         }
     }
+}
+
+/// How alarms are closed that stood when the last run ended and are configured no longer.
+fn left_behind(config: &AgentConfig, known: &Snapshots, wall: Timestamp) -> Vec<AlarmTransition> {
+    let configured: HashSet<(&MachineId, &AlarmId)> = config
+        .machines
+        .iter()
+        .flat_map(|machine| machine.alarms.iter().map(|a| (&machine.id, &a.id)))
+        .collect();
+    let alarms = known.iter().flat_map(|(machine, known)| known.alarms.iter().map(move |one| (machine, one)));
+    let gone = alarms.filter(|(machine, (alarm, _))| !configured.contains(&(*machine, *alarm)));
+    gone.filter_map(|(machine, (alarm, kept))| kept.removed(machine, alarm, wall)).collect()
 }
 
 fn tags(machine: &MachineConfig) -> Vec<TagId> {

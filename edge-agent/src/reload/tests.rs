@@ -113,6 +113,11 @@ impl Scene {
         machines
             .iter()
             .for_each(|(name, text)| write(folder.path(), &format!("machines.d/{name}.toml"), text));
+        Self::start_in(folder).await
+    }
+
+    /// Runs what the files of a folder say.
+    async fn start_in(folder: tempfile::TempDir) -> Self {
         let clock = Clock::start();
         let sources = Sources::read(folder.path());
         let config = sources.config().unwrap_or_else(|errors| panic!("{errors}"));
@@ -153,14 +158,30 @@ impl Scene {
     }
 
     async fn stop(self) -> u64 {
+        self.stop_and_leave().await.1
+    }
+
+    /// Stops, and leaves the files, and says how many transitions were committed.
+    async fn stop_and_leave(self) -> (tempfile::TempDir, u64) {
         let mut floor = self.reloader.close().await.expect("the first to close it");
         floor.stop_outputs().await;
         floor.stop_drivers().await;
         assert!(matches!(self.reloader.reload().await, Err(ReloadError::Stopping)));
         let counters = self.recorder.counters();
         self.recorder.stop();
-        counters.transitions_committed.load(std::sync::atomic::Ordering::Relaxed)
+        (self.folder, counters.transitions_committed.load(std::sync::atomic::Ordering::Relaxed))
     }
+}
+
+/// How the buffer in a folder remembers all alarms: machine, state and occurrence.
+fn remembered(folder: &std::path::Path) -> Vec<(String, &'static str, u64)> {
+    let now = Clock::start().wall();
+    let store = EdgeStore::open(Settings::new(folder.join("buffer.db")), now).expect("opens").store;
+    let alarms = store.alarms().expect("readable").into_iter();
+    let mut rows: Vec<_> =
+        alarms.map(|a| (a.machine.to_string(), a.flags.state().mnemonic(), a.occurrence)).collect();
+    rows.sort();
+    rows
 }
 
 fn agent(folder: &std::path::Path, more: &str) -> String {
@@ -218,6 +239,46 @@ async fn f3_an_alarm_changes_without_a_pause_of_its_bus_and_is_judged_by_what_is
     server.read_again(1).await;
     assert_eq!(server.connections(), 1, "no request has changed");
     assert_eq!(scene.stop().await, 3, "two raised, one returned, and no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f3_an_alarm_that_goes_or_whose_machine_goes_while_it_is_active_is_closed_and_comes_back_as_a_new_one()
+ {
+    let server = Server::start(90).await;
+    let files = ["a", "b", "c"].map(|id| (id, server.machine(id, 1, 0, 80)));
+    let scene = Scene::start(&files).await;
+    until("all alarms", || ["a", "b", "c"].iter().all(|m| scene.standing(m).len() == 1)).await;
+
+    scene.write("a", files[0].1.split("[[alarms]]").next().expect("a part"));
+    std::fs::remove_file(scene.folder.path().join("machines.d/b.toml")).expect("there");
+    scene.reloader.reload().await.expect("good");
+    assert_eq!(scene.standing("a"), []);
+
+    scene.write("b", &files[1].1);
+    scene.reloader.reload().await.expect("good");
+    until("raised anew", || scene.standing("b") == [(AlarmState::Unacknowledged, 2)]).await;
+    let (folder, transitions) = scene.stop_and_leave().await;
+    assert_eq!(transitions, 3 + 2 + 1, "raised, removed, raised");
+    let rows = [("a", "NORM", 1), ("b", "UNACK", 2), ("c", "UNACK", 1)];
+    assert_eq!(remembered(folder.path()), rows.map(|(m, state, n)| (m.to_owned(), state, n)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f3_an_alarm_that_went_while_nobody_ran_is_closed_at_the_next_start_and_once() {
+    let server = Server::start(90).await;
+    let files = ["a", "b", "c"].map(|id| (id, server.machine(id, 1, 0, 80)));
+    let scene = Scene::start(&files).await;
+    until("all alarms", || ["a", "b", "c"].iter().all(|m| scene.standing(m).len() == 1)).await;
+    let (folder, _) = scene.stop_and_leave().await;
+
+    write(folder.path(), "machines.d/a.toml", files[0].1.split("[[alarms]]").next().expect("a part"));
+    std::fs::remove_file(folder.path().join("machines.d/b.toml")).expect("there");
+    let (folder, transitions) = Scene::start_in(folder).await.stop_and_leave().await;
+    assert_eq!(transitions, 2, "of the one, and of the machine that is not there");
+    let rows = [("a", "NORM", 1), ("b", "NORM", 1), ("c", "UNACK", 1)];
+    assert_eq!(remembered(folder.path()), rows.map(|(m, state, n)| (m.to_owned(), state, n)));
+    let (_, transitions) = Scene::start_in(folder).await.stop_and_leave().await;
+    assert_eq!(transitions, 0, "it is closed once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -125,13 +125,17 @@ impl AlarmRow {
             | TransitionCause::Suppressed
             | TransitionCause::Unsuppressed
             | TransitionCause::TakenOutOfService
-            | TransitionCause::ReturnedToService => {}
+            | TransitionCause::ReturnedToService
+            | TransitionCause::Removed => {}
         }
         if at > self.last {
             self.last = at;
             self.state = transition.to;
             self.active = transition.to.is_annunciated();
-            self.priority = transition.priority;
+            // A gateway that finds the alarm gone at its start knows neither its priority nor its message any more.
+            if transition.cause != TransitionCause::Removed {
+                self.priority = transition.priority;
+            }
             self.decided_at = transition.decided_at;
         }
     }
@@ -160,6 +164,7 @@ mod tests {
             (TransitionCause::Raised, AlarmState::Unacknowledged),
             (TransitionCause::Acknowledged, AlarmState::Acknowledged),
             (TransitionCause::ReturnedToNormal, AlarmState::Normal),
+            (TransitionCause::Removed, AlarmState::Normal),
         ];
         let (_, to) = states.into_iter().find(|(of, _)| *of == cause).expect("a cause used here");
         AlarmTransition {
@@ -213,6 +218,19 @@ mod tests {
         assert_eq!(row, fold(&[acknowledged, raise]));
         assert_eq!((row.state, row.active), (AlarmState::Acknowledged, true));
         assert_eq!((row.raised_at.micros(), row.value, row.returned_at), (10, Some(Value::Int(10)), None));
+    }
+
+    #[test]
+    fn an_alarm_that_is_configured_no_longer_is_closed_and_stays_what_it_was_to_people() {
+        let raise = (1, transition(TransitionCause::Raised, 10));
+        let unknown = AlarmTransition {
+            priority: AlarmPriority::Low,
+            message: String::new(),
+            ..transition(TransitionCause::Removed, 20)
+        };
+        let row = fold(&[raise, (2, unknown)]);
+        assert_eq!((row.state, row.active, row.returned_at), (AlarmState::Normal, false, None));
+        assert_eq!((row.priority, row.message.as_str()), (AlarmPriority::High, "at 10"));
     }
 
     #[test]

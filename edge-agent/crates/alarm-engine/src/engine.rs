@@ -274,6 +274,29 @@ impl AlarmEngine {
         self.past = snapshot.commands.iter().skip(skip).cloned().collect();
     }
 
+    /// Ends the alarms that are configured no longer and appends to `out` how those that were not normal are closed:
+    /// nobody watches them any more. Those that `stays` names go on.
+    pub fn retire(
+        &mut self,
+        stays: impl Fn(&AlarmId) -> bool,
+        wall: Timestamp,
+        out: &mut Vec<AlarmTransition>,
+    ) {
+        for index in 0..self.rules.len() {
+            if !stays(&self.rules[index].definition.id)
+                && let Some(step) = self.rules[index].life.remove()
+            {
+                out.push(self.transition(index, (step, None), wall));
+            }
+        }
+    }
+
+    /// Whether it has an alarm of this name.
+    #[must_use]
+    pub fn has(&self, alarm: &AlarmId) -> bool {
+        self.rules.iter().any(|rule| rule.definition.id == *alarm)
+    }
+
     /// What [`Self::restore`] needs to take up from here.
     #[must_use]
     pub fn snapshot(&self, now: Monotonic) -> Snapshot {

@@ -75,6 +75,13 @@ impl Lifecycle {
         None
     }
 
+    /// There is no such alarm any more; `None` if it left nothing to close.
+    pub(crate) fn remove(&mut self) -> Option<Step> {
+        (self.shelf_ends_at, self.re_alarm_at) = (None, None);
+        (self.flags != AlarmFlags::NORMAL)
+            .then(|| self.step(TransitionCause::Removed, |flags| *flags = AlarmFlags::NORMAL))
+    }
+
     pub(crate) fn due_at(&self) -> Option<Monotonic> {
         earlier(self.shelf_ends_at, self.re_alarm_at)
     }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use plant_model::{AlarmFlags, AlarmId, AlarmTimers, CommandId};
+use plant_model::{
+    AlarmFlags, AlarmId, AlarmPriority, AlarmState, AlarmTimers, AlarmTransition, CommandId, MachineId,
+    Timestamp, TransitionCause,
+};
 
 use crate::Refusal;
 
@@ -24,6 +27,33 @@ pub struct AlarmSnapshot {
     pub flags: AlarmFlags,
     /// What was running.
     pub timers: AlarmTimers,
+}
+
+impl AlarmSnapshot {
+    /// How an alarm is closed that was configured in the last run and is no longer; `None` if it was normal. What it
+    /// was about is not known any more: the message is empty and the priority the lowest.
+    #[must_use]
+    pub fn removed(&self, machine: &MachineId, alarm: &AlarmId, wall: Timestamp) -> Option<AlarmTransition> {
+        (self.flags != AlarmFlags::NORMAL).then(|| AlarmTransition {
+            machine: machine.clone(),
+            alarm: alarm.clone(),
+            tag: None,
+            occurrence: self.occurrence,
+            from: self.flags.state(),
+            to: AlarmState::Normal,
+            cause: TransitionCause::Removed,
+            priority: AlarmPriority::Low,
+            value: None,
+            limit: None,
+            deadband: 0.0,
+            value_at: wall,
+            decided_at: wall,
+            message: String::new(),
+            first_out: false,
+            flags: AlarmFlags::NORMAL,
+            operation: None,
+        })
+    }
 }
 
 /// A command that was answered.

@@ -156,6 +156,8 @@ pub(crate) enum Cause {
     TakenOutOfService,
     /// A person returned it to service.
     ReturnedToService,
+    /// It is configured no longer: nobody watches what it was about.
+    Removed,
 }
 
 impl From<plant_model::TransitionCause> for Cause {
@@ -173,6 +175,7 @@ impl From<plant_model::TransitionCause> for Cause {
             plant_model::TransitionCause::Unsuppressed => Self::Unsuppressed,
             plant_model::TransitionCause::TakenOutOfService => Self::TakenOutOfService,
             plant_model::TransitionCause::ReturnedToService => Self::ReturnedToService,
+            plant_model::TransitionCause::Removed => Self::Removed,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a restart keeps.
 
 use alarm_engine::{AlarmSnapshot, Snapshot};
-use plant_model::TransitionCause::{Raised, ReturnedToNormal, ShelveExpired, Unsuppressed};
+use plant_model::TransitionCause::{Raised, Removed, ReturnedToNormal, ShelveExpired, Unsuppressed};
 use plant_model::*;
 
 use crate::support::*;
@@ -177,4 +177,32 @@ fn a_snapshot_of_an_alarm_that_is_gone_or_unknown_does_no_harm() {
     let mut bench = Bench::restored(vec![rule()], &snapshot, Timestamp::from_micros(2_000_000_000));
     bench.value(81.0);
     assert_eq!(bench.tape[0].occurrence, 1);
+}
+
+#[test]
+fn an_alarm_that_is_configured_no_longer_is_closed_whatever_it_was_and_keeps_its_number() {
+    let shelve = AlarmCommand::Shelve { duration: seconds(600) };
+    let out = AlarmCommand::TakeOutOfService { review_at: None };
+    for (from, command) in [("UNACK", None), ("SHLVD", Some(shelve)), ("OOSRV", Some(out))] {
+        let mut bench = Bench::new(vec![rule(), high("b", 80.0, 2.0), high("quiet", 200.0, 2.0)]);
+        bench.value(81.0);
+        if let Some(command) = command {
+            bench.does("a", command);
+        }
+        bench.tape.clear();
+        let (kept, wall) = (bench.engine.snapshot(bench.now), bench.wall());
+        bench.engine.retire(|alarm| alarm.as_str() == "b", wall, &mut bench.tape);
+        let steps: Vec<_> =
+            bench.tape.iter().map(|t| (t.alarm.as_str(), t.cause, t.from.mnemonic())).collect();
+        assert_eq!(steps, [("a", Removed, from)], "not what stays, and not what was normal");
+        let closed = bench.tape[0].clone();
+        assert_eq!((closed.to, closed.flags, closed.occurrence), (AlarmState::Normal, AlarmFlags::NORMAL, 1));
+        assert_eq!((bench.state("a"), bench.state("b")), ("NORM", "UNACK"));
+        assert_eq!(bench.wait(3_600_000).causes().len(), 1, "no shelf ends any more");
+
+        let machine = bench.engine.machine().clone();
+        let offline = kept.alarms[&closed.alarm].removed(&machine, &closed.alarm, wall).expect("it stood");
+        assert_eq!((offline.from, offline.to, offline.occurrence), (closed.from, closed.to, 1));
+        assert_eq!(kept.alarms[&alarm("quiet")].removed(&machine, &alarm("quiet"), wall), None);
+    }
 }

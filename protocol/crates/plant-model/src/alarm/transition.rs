@@ -30,11 +30,13 @@ pub enum TransitionCause {
     TakenOutOfService,
     /// A person returned it to service.
     ReturnedToService,
+    /// It is configured no longer: nobody watches what it was about.
+    Removed,
 }
 
 impl TransitionCause {
     /// All causes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Raised,
         Self::ReturnedToNormal,
         Self::ReAlarmed,
@@ -47,6 +49,7 @@ impl TransitionCause {
         Self::Unsuppressed,
         Self::TakenOutOfService,
         Self::ReturnedToService,
+        Self::Removed,
     ];
 
     /// The name used on the wire and in the API.
@@ -65,6 +68,7 @@ impl TransitionCause {
             Self::Unsuppressed => "unsuppressed",
             Self::TakenOutOfService => "taken_out_of_service",
             Self::ReturnedToService => "returned_to_service",
+            Self::Removed => "removed",
         }
     }
 
@@ -75,7 +79,7 @@ impl TransitionCause {
     }
 
     /// The verb of the command that moves an alarm so ([`super::AlarmCommand::name`]); none where the
-    /// process, logic or a timer does.
+    /// process, logic, a timer or the configuration does.
     #[must_use]
     pub const fn verb(self) -> Option<&'static str> {
         match self {
@@ -90,7 +94,8 @@ impl TransitionCause {
             | Self::ReAlarmed
             | Self::ShelveExpired
             | Self::Suppressed
-            | Self::Unsuppressed => None,
+            | Self::Unsuppressed
+            | Self::Removed => None,
         }
     }
 }
