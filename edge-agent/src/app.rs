@@ -162,7 +162,7 @@ fn duties(
         reloader: Arc::clone(reloader),
         store,
         lane: Arc::clone(&observed.lane),
-        configuration: observed.remote.nudges(),
+        configuration: config.remote.configuration.then(|| observed.remote.nudges()),
         update: Arc::clone(&observed.update),
         restart: restart.clone(),
     }

@@ -236,9 +236,10 @@ fn remote(remote: Option<&RemoteStatus>) -> String {
         "current" => format!("version{named} of the backend"),
         "trial" => format!("version{named} of the backend, on trial"),
         "local" => "the files of this gateway".to_owned(),
+        "adopted" => format!("the files of this gateway, kept in place of version{named} of the backend"),
         state => format!("version{named} of the backend is not in use: {state}; version in use:{applied}"),
     };
-    let is_well = matches!(remote.state, "current" | "trial" | "local");
+    let is_well = matches!(remote.state, "current" | "trial" | "local" | "adopted");
     let edited: Vec<&str> = remote.drift.iter().map(|drifted| drifted.file.as_str()).collect();
     let detail =
         if edited.is_empty() { String::new() } else { format!(" Edited here: {}.", edited.join(", ")) };

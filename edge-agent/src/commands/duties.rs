@@ -35,8 +35,8 @@ pub(crate) struct Duties {
     pub reloader: Arc<Reloader>,
     pub store: StoreClient,
     pub lane: Arc<FastLane>,
-    /// Whoever fetches configurations waits for this.
-    pub configuration: Arc<Notify>,
+    /// Whoever fetches configurations waits for this; `None` if nobody does.
+    pub configuration: Option<Arc<Notify>>,
     /// Whoever asks which version of the agent is wanted.
     pub update: Arc<UpdateDesk>,
     /// Cancelled when the agent is to end and begin again.
@@ -51,8 +51,8 @@ impl Work for Duties {
             GatewayVerb::Diagnostics
             | GatewayVerb::Rescan { .. }
             | GatewayVerb::Restart
-            | GatewayVerb::Resend { .. }
-            | GatewayVerb::PullConfiguration => Ok(()),
+            | GatewayVerb::Resend { .. } => Ok(()),
+            GatewayVerb::PullConfiguration => self.nudged().map(drop),
         }
     }
 
@@ -72,7 +72,7 @@ impl Work for Duties {
             GatewayVerb::Restart => Ok("the agent ends in order and begins again".to_owned()),
             GatewayVerb::Resend { stream, first, last } => self.resend(*stream, *first, *last).await,
             GatewayVerb::PullConfiguration => {
-                self.configuration.notify_one();
+                self.nudged()?.notify_one();
                 Ok("the gateway looks for a configuration now".to_owned())
             }
             GatewayVerb::Update { .. } => {
@@ -95,6 +95,14 @@ impl Work for Duties {
 }
 
 impl Duties {
+    fn nudged(&self) -> Result<&Notify, String> {
+        self.configuration.as_deref().ok_or_else(|| {
+            "this gateway takes no configuration from the backend: set configuration = true in [remote] of its agent.toml \
+             and restart it, or change machines.d/ there"
+                .to_owned()
+        })
+    }
+
     async fn diagnostics(&self) -> Result<String, String> {
         let (config, status) = (self.config.clone(), (self.status)());
         let text = tokio::task::spawn_blocking(move || diag::summary(&config, status)).await;

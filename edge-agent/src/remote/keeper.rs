@@ -302,7 +302,10 @@ impl<P: Plant> Keeper<P> {
                 ConfigurationState::Drifted => {
                     tracing::warn!(state, ?version, detail, "machine files were edited at the gateway");
                 }
-                ConfigurationState::Local | ConfigurationState::Current | ConfigurationState::Trial => {
+                ConfigurationState::Local
+                | ConfigurationState::Current
+                | ConfigurationState::Trial
+                | ConfigurationState::Adopted => {
                     tracing::info!(state, ?version, "the configuration of this gateway");
                 }
             }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 /// How the remote configuration stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct RemoteStatus {
-    /// `local`, `current`, `trial`, `rolled_back`, `refused` or `drifted`.
+    /// `local`, `current`, `trial`, `rolled_back`, `refused`, `drifted` or `adopted`.
     pub state: &'static str,
     /// The version that `state` is about.
     pub version: Option<u32>,

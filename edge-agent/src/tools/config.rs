@@ -67,7 +67,10 @@ fn status(arguments: &ConfigArguments) -> Result<Found> {
     print(Output::json(arguments.json), &report, write)?;
     let is_well = match report.report.state {
         ConfigurationState::Local | ConfigurationState::Current | ConfigurationState::Trial => true,
-        ConfigurationState::RolledBack | ConfigurationState::Refused | ConfigurationState::Drifted => false,
+        ConfigurationState::RolledBack
+        | ConfigurationState::Refused
+        | ConfigurationState::Drifted
+        | ConfigurationState::Adopted => false,
     };
     Ok(if is_well { Found::Something } else { Found::Nothing })
 }
@@ -82,6 +85,9 @@ fn write(out: &mut dyn Write, paint: Paint, status: &StatusReport) -> std::io::R
         ConfigurationState::RolledBack => (Tone::Bad, "taken back; the files before it run"),
         ConfigurationState::Refused => (Tone::Bad, "refused; the files before it run"),
         ConfigurationState::Drifted => (Tone::Warning, "machine files were edited here"),
+        ConfigurationState::Adopted => {
+            (Tone::Warning, "the files as they are here were kept in place of the backend's")
+        }
     };
     writeln!(out, "{}{version}", paint.text(tone, told))?;
     if !report.detail.is_empty() {

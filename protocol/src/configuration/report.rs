@@ -21,12 +21,21 @@ pub enum ConfigurationState {
     Refused,
     /// `version` was not applied, because somebody edited files at the gateway.
     Drifted,
+    /// Somebody at the gateway decided that its files stay as they are in place of `version`.
+    Adopted,
 }
 
 impl ConfigurationState {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Local, Self::Current, Self::Trial, Self::RolledBack, Self::Refused, Self::Drifted];
+    pub const ALL: [Self; 7] = [
+        Self::Local,
+        Self::Current,
+        Self::Trial,
+        Self::RolledBack,
+        Self::Refused,
+        Self::Drifted,
+        Self::Adopted,
+    ];
 
     /// The name on the wire.
     #[must_use]
@@ -38,6 +47,7 @@ impl ConfigurationState {
             Self::RolledBack => "rolled_back",
             Self::Refused => "refused",
             Self::Drifted => "drifted",
+            Self::Adopted => "adopted",
         }
     }
 }

@@ -47,13 +47,13 @@ fn configuration_of(presented: Presented, stored: StoredConfiguration) -> Config
     }
 }
 
-fn tag(version: ConfigurationVersion) -> [(header::HeaderName, HeaderValue); 1] {
+pub(crate) fn tag(version: ConfigurationVersion) -> [(header::HeaderName, HeaderValue); 1] {
     let tag = HeaderValue::try_from(format!("\"{version}\"")).expect("a number is a header value");
     [(header::ETAG, tag)]
 }
 
 /// Whether the gateway has this version (RFC 9110, 13.1.2).
-fn has(headers: &HeaderMap, version: ConfigurationVersion) -> bool {
+pub(crate) fn has(headers: &HeaderMap, version: ConfigurationVersion) -> bool {
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let wanted = format!("\"{version}\"");
     known.flat_map(|value| value.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == wanted)
@@ -82,12 +82,15 @@ pub(crate) async fn report(
         }
         ConfigurationState::Current if is_news => tracing::info!(tenant.id = %tenant, gateway.id = %gateway,
             configuration.version = version, "a gateway runs its configuration"),
+        ConfigurationState::Adopted if is_news => tracing::warn!(tenant.id = %tenant, gateway.id = %gateway,
+            configuration.version = version, "somebody at the gateway keeps other files in place of a configuration"),
         ConfigurationState::Local
         | ConfigurationState::Current
         | ConfigurationState::Trial
         | ConfigurationState::RolledBack
         | ConfigurationState::Refused
-        | ConfigurationState::Drifted => {}
+        | ConfigurationState::Drifted
+        | ConfigurationState::Adopted => {}
     }
     Ok(StatusCode::NO_CONTENT)
 }

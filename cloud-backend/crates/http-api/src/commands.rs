@@ -144,16 +144,22 @@ impl Commands {
         Ok((command, answer))
     }
 
-    /// Has a gateway look for its configuration now. Nothing is remembered and nobody waits: it looks by itself anyway.
+    /// Has a gateway look at once for what is desired of it, which is what the verb is about. Nothing is remembered and
+    /// nobody waits: it looks by itself anyway.
     ///
     /// # Errors
     /// The gateway is not connected, or too busy.
-    pub fn nudge(&self, tenant: &TenantId, gateway: &GatewayId, now: Timestamp) -> Result<(), SendError> {
+    pub fn nudge(
+        &self,
+        tenant: &TenantId,
+        gateway: &GatewayId,
+        verb: GatewayVerb,
+        now: Timestamp,
+    ) -> Result<(), SendError> {
         let id = format!("nudge-{}", now.micros().unsigned_abs());
         let command = CommandId::new(&id).expect("letters, a hyphen and digits");
         let operation = OperatorAction { command, actor: "backend".to_owned(), comment: String::new() };
-        let (verb, expires_at) = (GatewayVerb::PullConfiguration, expiry(now));
-        let command = GatewayCommand { verb, operation, issued_at: now, expires_at };
+        let command = GatewayCommand { verb, operation, issued_at: now, expires_at: expiry(now) };
         self.line.send(tenant, gateway, &command.into())
     }
 

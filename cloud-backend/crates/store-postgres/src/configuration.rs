@@ -70,6 +70,21 @@ impl ConfigurationStore for PostgresStore {
         })
     }
 
+    fn newest_configurations<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+    ) -> PortFuture<'a, Result<Vec<(GatewayId, ConfigurationVersion)>, StoreError>> {
+        let tenant = tenant.clone();
+        let sql = "SELECT version, gateway FROM (SELECT g.gateway, (SELECT max(version) FROM configuration c
+                     WHERE c.tenant = g.tenant AND c.gateway = g.gateway) AS version
+                   FROM gateway g WHERE g.tenant = $1) newest WHERE version IS NOT NULL ORDER BY gateway";
+        self.look(Scope::Control(tenant.clone()), move |t| {
+            Box::pin(async move {
+                rows(t, sql, &[&tenant.as_str()], |r| Ok((r.parsed(1)?, version_in(r, 0)?))).await
+            })
+        })
+    }
+
     fn save_configuration_report(
         &self,
         tenant: TenantId,

@@ -66,6 +66,19 @@ impl ConfigurationStore for SqliteStore {
         }))
     }
 
+    fn newest_configurations<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+    ) -> PortFuture<'a, Result<Vec<(GatewayId, ConfigurationVersion)>, StoreError>> {
+        let tenant = tenant.clone();
+        let sql = "SELECT version, gateway FROM (SELECT g.gateway, (SELECT MAX(version) FROM configuration c
+                     WHERE c.tenant = g.tenant AND c.gateway = g.gateway) AS version
+                   FROM gateway g WHERE g.tenant = ?1) WHERE version IS NOT NULL ORDER BY gateway";
+        Box::pin(
+            self.control(move |c| rows(c, sql, [tenant.as_str()], |r| Ok((r.parsed(1)?, version_in(r, 0)?)))),
+        )
+    }
+
     fn save_configuration_report(
         &self,
         tenant: TenantId,

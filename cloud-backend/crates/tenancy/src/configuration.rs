@@ -131,6 +131,8 @@ pub enum Rollout {
     Refused,
     /// Somebody edited files at the gateway; they are not overwritten.
     Drifted,
+    /// Somebody at the gateway decided that its files stay as they are in its place.
+    Adopted,
 }
 
 impl Rollout {
@@ -145,6 +147,7 @@ impl Rollout {
             Self::RolledBack => "rolled_back",
             Self::Refused => "refused",
             Self::Drifted => "drifted",
+            Self::Adopted => "adopted",
         }
     }
 }
@@ -165,6 +168,7 @@ impl ConfigurationStanding {
             ConfigurationState::RolledBack => Rollout::RolledBack,
             ConfigurationState::Refused => Rollout::Refused,
             ConfigurationState::Drifted => Rollout::Drifted,
+            ConfigurationState::Adopted => Rollout::Adopted,
         }
     }
 }
@@ -213,6 +217,12 @@ pub trait ConfigurationStore: Send + Sync {
         before: Option<ConfigurationVersion>,
         limit: u32,
     ) -> PortFuture<'a, Result<Vec<ConfigurationEntry>, StoreError>>;
+
+    /// The newest version of each gateway of a tenant that has one, by id. It costs little: it is asked every second.
+    fn newest_configurations<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+    ) -> PortFuture<'a, Result<Vec<(GatewayId, ConfigurationVersion)>, StoreError>>;
 
     /// Keeps what a gateway says, in the place of what it said before.
     ///
@@ -285,6 +295,7 @@ mod tests {
             (ConfigurationState::RolledBack, Rollout::RolledBack),
             (ConfigurationState::Refused, Rollout::Refused),
             (ConfigurationState::Drifted, Rollout::Drifted),
+            (ConfigurationState::Adopted, Rollout::Adopted),
         ] {
             assert_eq!(standing(Some(2), Some(said(2, state))), rollout);
         }

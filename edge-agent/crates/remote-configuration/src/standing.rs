@@ -24,7 +24,9 @@ impl Standing {
     /// With these files in the folder.
     #[must_use]
     pub fn of(record: &Record, actual: &Files) -> Self {
-        let applied = record.applied.as_ref().map(|version| version.number);
+        let number = record.applied.as_ref().map(|version| version.number);
+        // Files that were adopted are of nobody's version.
+        let applied = number.filter(|_| !record.is_adopted);
         // Before anything came from the backend, no file is an edited one.
         let drift = if record.newest().is_some() { record.drift(actual) } else { Vec::new() };
         let waiting = record.waiting.as_ref().map(|version| version.number);
@@ -37,11 +39,13 @@ impl Standing {
         } else if let Some(failed) = &record.failed {
             (ConfigurationState::RolledBack, Some(failed.number), failed.detail.clone())
         } else if !drift.is_empty() {
-            (ConfigurationState::Drifted, applied, edited(&drift))
-        } else if applied.is_some() && !record.is_adopted {
-            (ConfigurationState::Current, applied, String::new())
+            (ConfigurationState::Drifted, number, edited(&drift))
+        } else if number.is_none() {
+            (ConfigurationState::Local, None, String::new())
+        } else if record.is_adopted {
+            (ConfigurationState::Adopted, number, String::new())
         } else {
-            (ConfigurationState::Local, applied, String::new())
+            (ConfigurationState::Current, number, String::new())
         };
         Self { state, version, applied, detail, drift }
     }

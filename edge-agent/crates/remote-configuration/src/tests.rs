@@ -154,7 +154,8 @@ fn adopted_files_stay_until_the_next_version_and_restored_ones_are_those_of_the_
     drifted.stage(version(2, &two));
     let mut adopted = drifted.clone();
     assert!(adopted.adopt(&edited));
-    assert_eq!(state(&adopted, &edited), (ConfigurationState::Local, Some(2)));
+    assert_eq!(state(&adopted, &edited), (ConfigurationState::Adopted, Some(2)));
+    assert_eq!(Standing::of(&adopted, &edited).applied, None, "no version of the backend runs");
     assert_eq!(adopted.stage(version(2, &two)), Staged::Known);
     assert_eq!(adopted.stage(version(3, &two)), Staged::New);
     assert_eq!(adopted.decide(&edited), Decision::Apply);

@@ -188,7 +188,7 @@ async fn an_edited_file_is_reported_and_not_written_over_until_somebody_decides(
     assert!(keeper.obey().await);
     assert_eq!(
         (keeper.stands().0, keeper.actual()["press.toml"].clone()),
-        (ConfigurationState::Local, edited)
+        (ConfigurationState::Adopted, edited)
     );
 }
 

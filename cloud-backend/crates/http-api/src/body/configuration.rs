@@ -27,6 +27,8 @@ pub(crate) enum Rollout {
     Refused,
     /// Files were edited at the gateway; they are not overwritten.
     Drifted,
+    /// Somebody at the gateway decided that its files stay as they are in its place; the next version replaces them.
+    Adopted,
 }
 
 impl From<tenancy::Rollout> for Rollout {
@@ -39,6 +41,7 @@ impl From<tenancy::Rollout> for Rollout {
             tenancy::Rollout::RolledBack => Self::RolledBack,
             tenancy::Rollout::Refused => Self::Refused,
             tenancy::Rollout::Drifted => Self::Drifted,
+            tenancy::Rollout::Adopted => Self::Adopted,
         }
     }
 }
@@ -59,6 +62,8 @@ pub(crate) enum ReportedState {
     Refused,
     /// Files were edited at the gateway.
     Drifted,
+    /// Somebody at the gateway decided that its files stay as they are in place of `version`.
+    Adopted,
 }
 
 impl From<State> for ReportedState {
@@ -70,6 +75,7 @@ impl From<State> for ReportedState {
             State::RolledBack => Self::RolledBack,
             State::Refused => Self::Refused,
             State::Drifted => Self::Drifted,
+            State::Adopted => Self::Adopted,
         }
     }
 }

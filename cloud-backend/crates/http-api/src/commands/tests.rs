@@ -138,9 +138,10 @@ fn the_oldest_commands_are_forgotten_first() {
 fn a_nudge_leaves_at_once_and_is_not_remembered() {
     let (commands, line) = commands(Ok(()));
     let now = Timestamp::from_micros(7);
-    assert_eq!(commands.nudge(&tenant(), &gateway("gw-1"), now), Ok(()));
+    let nudge = || commands.nudge(&tenant(), &gateway("gw-1"), GatewayVerb::PullConfiguration, now);
+    assert_eq!(nudge(), Ok(()));
     assert_eq!(line.sent.load(Ordering::Relaxed), 1);
     assert!(commands.find(&tenant(), &CommandId::new("nudge-7").expect("valid")).is_none());
     *line.answer.lock().expect("whole") = Err(SendError::Offline);
-    assert_eq!(commands.nudge(&tenant(), &gateway("gw-1"), now), Err(SendError::Offline));
+    assert_eq!(nudge(), Err(SendError::Offline));
 }

@@ -8,7 +8,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use plant_model::{GatewayId, TenantId};
 use protocol::limits::SIGNED_CONFIGURATION_BYTES_MAX;
-use protocol::{ConfigurationFiles, ConfigurationVersion as Number};
+use protocol::{ConfigurationFiles, ConfigurationVersion as Number, GatewayVerb};
 use serde::Deserialize;
 use tenancy::{ConfigurationEntry, ConfigurationStanding, NewConfiguration, StoredConfiguration};
 use utoipa::IntoParams;
@@ -223,7 +223,8 @@ async fn change(
             "configuration saved"
         );
         // It looks by itself within minutes: one that is away, or busy, is not waited for.
-        let _ = app.outside.commands.nudge(&tenant, &gateway, app.outside.clock.wall());
+        let (verb, now) = (GatewayVerb::PullConfiguration, app.outside.clock.wall());
+        let _ = app.outside.commands.nudge(&tenant, &gateway, verb, now);
     }
     let outcome = ConfigurationOutcome {
         saved,

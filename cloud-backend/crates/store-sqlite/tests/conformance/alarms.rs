@@ -10,7 +10,7 @@ use protocol::{Epoch, StreamId};
 use super::Laboratory;
 use super::fixture::*;
 
-use TransitionCause::{Raised, ReturnedToNormal, ShelveExpired, Shelved};
+use TransitionCause::{Raised, Removed, ReturnedToNormal, ShelveExpired, Shelved};
 
 pub(crate) async fn a_transition_is_in_the_journal_exactly_as_it_was_decided(lab: &impl Laboratory) {
     let store = lab.open();
@@ -151,6 +151,39 @@ pub(crate) async fn an_alarm_is_active_until_its_return_is_stored(lab: &impl Lab
     let row = &all[0].0;
     assert_eq!((row.raised_at, row.returned_at, row.decided_at), (at(11), Some(at(21)), at(21)));
     assert!(!row.active);
+}
+
+pub(crate) async fn an_alarm_that_is_configured_no_longer_is_closed(lab: &impl Laboratory) {
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let flags = AlarmFlags { shelved_until: Some(at(3_000)), ..AlarmFlags::NORMAL };
+    let hidden = AlarmTransition {
+        alarm: AlarmId::new("b").expect("valid"),
+        from: AlarmState::Normal,
+        to: AlarmState::Shelved,
+        flags,
+        ..transition(0, Shelved, 10)
+    };
+    let gone = |t: &AlarmTransition| AlarmTransition {
+        from: t.to,
+        to: AlarmState::Normal,
+        flags: AlarmFlags::NORMAL,
+        priority: plant_model::AlarmPriority::Low,
+        message: String::new(),
+        ..AlarmTransition { cause: Removed, decided_at: at(21), ..t.clone() }
+    };
+    let raised = transition(1, Raised, 10);
+    let steps = vec![raised.clone(), hidden.clone(), gone(&raised), gone(&hidden)];
+    send(&*store, StreamId::Alarm, [alarm_batch(EPOCH, 1, steps)]).await;
+    for filter in [AlarmFilter::Active, AlarmFilter::Hidden] {
+        assert_eq!(store.alarms(&tenant(), filter, 10, None).await.expect("the store works"), []);
+    }
+    let all = store.alarms(&tenant(), AlarmFilter::All, 10, None).await.expect("the store works");
+    let row = &all[0].0;
+    assert_eq!((row.state, row.active, row.returned_at), (AlarmState::Normal, false, None));
+    assert_eq!((row.priority, row.message.as_str()), (raised.priority, raised.message.as_str()));
+    let journal = store.journal(&tenant(), 10, None).await.expect("the store works");
+    assert_eq!(journal.iter().filter(|row| row.transition.cause == Removed).count(), 2);
 }
 
 pub(crate) async fn transitions_that_arrive_in_the_wrong_order_fold_to_the_same_alarm(lab: &impl Laboratory) {

@@ -133,3 +133,20 @@ where
     let unknown = store.save_configuration_report(nobody, gateway(), said).await.expect_err("unknown");
     assert!(matches!(unknown, StoreError::NotFound { kind: "gateway", .. }), "{unknown:?}");
 }
+
+pub(crate) async fn the_newest_version_of_each_gateway_that_has_one_is_told_and_no_other_tenants<L>(lab: &L)
+where
+    L: Laboratory<Store: ConfigurationStore>,
+{
+    let store = lab.open();
+    prepare(&*store).await;
+    let bare = GatewayId::new("gw-bare").expect("valid");
+    store.add_gateway(tenant(), bare).await.expect("a new gateway");
+    assert_eq!(store.newest_configurations(&tenant()).await.expect("works"), []);
+    save(&*store, new(None, "one")).await;
+    save(&*store, new(Some(1), "two")).await;
+    let newest = store.newest_configurations(&tenant()).await.expect("works");
+    assert_eq!(newest, [(gateway(), version(2))]);
+    let nobody = TenantId::new("nobody").expect("valid");
+    assert_eq!(store.newest_configurations(&nobody).await.expect("works"), []);
+}

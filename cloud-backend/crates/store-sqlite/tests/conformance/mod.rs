@@ -35,6 +35,7 @@ macro_rules! conformance_suite {
                 versions_count_up_and_stay_as_they_were,
                 of_two_who_edit_at_a_time_the_second_is_told,
                 each_gateway_stands_where_its_last_report_says,
+                the_newest_version_of_each_gateway_that_has_one_is_told_and_no_other_tenants,
             }
             enrolment::{
                 an_invitation_makes_a_gateway_once,
@@ -65,6 +66,7 @@ macro_rules! conformance_suite {
                 an_alarm_that_is_hidden_is_listed_as_such_until_it_comes_out,
                 an_occurrence_that_a_later_one_followed_is_not_active,
                 an_alarm_is_active_until_its_return_is_stored,
+                an_alarm_that_is_configured_no_longer_is_closed,
                 transitions_that_arrive_in_the_wrong_order_fold_to_the_same_alarm,
                 pages_of_a_list_neither_overlap_nor_skip,
                 alarms_of_an_epoch_that_the_gateway_left_are_not_active,
