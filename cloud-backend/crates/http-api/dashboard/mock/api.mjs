@@ -200,7 +200,7 @@ export const gateway = (tenant, now) => ({
   epoch: "8f3a61c29be04d17",
   machines: tenant.machines.length,
   configuration: configuration(tenant, now),
-  certificate: { expires_at: iso(now + 21 * 86_400_000), days_left: 21, revoked: false },
+  certificate: { expires_at: iso(now + 21 * 86_400_000), days_left: 21, life_left_percent: 70, revoked: false },
 });
 
 const configuration = (tenant, now) => {

@@ -35,7 +35,8 @@ export type TransitionCause =
   | "suppressed"
   | "unsuppressed"
   | "taken_out_of_service"
-  | "returned_to_service";
+  | "returned_to_service"
+  | "removed";
 export type StreamId = "alarm" | "telemetry" | "diagnostic";
 
 export interface Page<T> {
@@ -73,18 +74,19 @@ export interface Gateway {
   certificate: Certificate | null;
 }
 
-/** What a gateway is known by; `days_left` is negative after its end. */
+/** What a gateway is known by; `days_left` is negative after its end, `life_left_percent` is whole, 0 to 100. */
 export interface Certificate {
   expires_at: Instant;
   days_left: number;
+  life_left_percent: number;
   revoked: boolean;
 }
 
-export type Rollout = "unmanaged" | "pending" | "trial" | "applied" | "rolled_back" | "refused" | "drifted";
+export type Rollout = "unmanaged" | "pending" | "trial" | "applied" | "rolled_back" | "refused" | "drifted" | "adopted";
 
 export interface ConfigurationReport {
   received_at: Instant;
-  state: "local" | "current" | "trial" | "rolled_back" | "refused" | "drifted";
+  state: "local" | "current" | "trial" | "rolled_back" | "refused" | "drifted" | "adopted";
   version: number | null;
   detail: string;
   drift: { file: string; change: "added" | "changed" | "removed" }[];

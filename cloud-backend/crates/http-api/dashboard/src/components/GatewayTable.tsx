@@ -1,13 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
 import { gatewaysQuery } from "../api/queries";
 import type { Certificate, Gateway } from "../api/types";
-import { certificateWords, needsAttention } from "../lib/certificate";
+import { certificateUrgency, certificateWords } from "../lib/certificate";
 import { NONE } from "../lib/format";
 import { useGatewayLive } from "../live/LiveProvider";
 import { t } from "../text";
 import { DataTable, type TableColumn } from "./DataTable";
 import { Loadable } from "./Loadable";
 import { Moment } from "./Moment";
+import { PriorityMark } from "./PriorityMark";
 
 const text = t.data.columns;
 
@@ -29,7 +30,13 @@ function Status({ gateway }: { gateway: Gateway }) {
 function CertificateLeft({ certificate }: { certificate: Certificate | null }) {
   if (certificate === null) return <>{NONE}</>;
   const words = certificateWords(certificate);
-  return needsAttention(certificate) ? <strong>{words}</strong> : <>{words}</>;
+  const urgency = certificateUrgency(certificate);
+  if (urgency === null) return <>{words}</>;
+  return (
+    <>
+      <PriorityMark priority={urgency} word="absent" /> <strong>{words}</strong>
+    </>
+  );
 }
 
 export function GatewayTable({ tenant }: { tenant: string }) {

@@ -42,6 +42,7 @@ const cause: Record<TransitionCause, string> = {
   unsuppressed: "No longer suppressed",
   taken_out_of_service: "Taken out of service",
   returned_to_service: "Returned to service",
+  removed: "Removed from the configuration",
 };
 const action: Record<AlarmAction, string> = {
   acknowledge: "Acknowledge",
@@ -251,6 +252,7 @@ export const en = {
       rolled_back: "Rolled back",
       refused: "Refused",
       drifted: "Edited locally",
+      adopted: "Local files kept",
     },
   },
   data: {
@@ -259,6 +261,7 @@ export const en = {
       revoked: "revoked",
       ended: "ended",
       left: (days: number) => (days === 1 ? "1 day left" : `${days} days left`),
+      notRenewed: (left: string) => `${left}, not renewed`,
     },
     gateways: "Gateways",
     noGateways: "No gateway has been enrolled yet.",
