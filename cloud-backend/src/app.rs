@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fleet::{AlarmFilter, FleetStore};
 use gateway_api::{Certifier, GatewayApi, GatewayServer};
-use http_api::{ApiState, Commands, Configurations, HttpServer, LiveFeed};
+use http_api::{ApiParts, ApiState, Commands, Configurations, HttpServer, LiveFeed};
 use ingestion::IngestStore;
 use sd_notify::NotifyState;
 use service_kit::{Clock, stop_signal};
@@ -27,9 +27,11 @@ use crate::expiry::Expiry;
 use crate::health::Health;
 use crate::ingest::Ingest;
 use crate::machine_check::AgentCheck;
+use crate::nudging::{NewConfigurations, Nudging};
 use crate::operator::Operator;
 use crate::place::Place;
 use crate::revocation::{InForce, Revocation};
+use crate::rollout::{DesiredVersions, Reconciler};
 use crate::store::Store;
 use crate::worker::Shared;
 
@@ -137,12 +139,16 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     let mut revoked = InForce::default();
     revocation.reconcile(&mut revoked).await.context("cannot read what is revoked from the store")?;
     let configurations: Arc<dyn ConfigurationStore> = Arc::<dyn Store>::clone(&store);
+    let updates = Reconciler::new(&store, feed.clone(), Arc::clone(&health), clock);
+    let rollouts = updates.rollouts.clone();
     let gateway_api = GatewayApi {
         store: Arc::clone(&tenancy),
         configurations: Arc::clone(&configurations),
+        updates: Arc::clone(&rollouts.store),
         certifier,
         mqtt: place.reach(),
         revoked: Arc::new(move || poke.notify_one()),
+        updated: Arc::clone(&rollouts.changed),
         clock,
     };
     let operator =
@@ -150,9 +156,25 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     let expiry = Expiry { store: Arc::clone(&tenancy), health: Arc::clone(&health) };
     let broker = place.broker();
     let commands = Commands::new(Arc::new(BrokerLine(Arc::clone(&broker))));
-    let (live, line) = (feed.clone(), commands.clone());
-    let changes = Configurations { store: configurations, check: Arc::new(AgentCheck) };
-    let api = ApiState::new(store, Arc::clone(&tenancy), live, line, changes, Arc::new(operator), clock)?;
+    let nudging = Nudging {
+        tenants: Arc::clone(&tenancy),
+        wishes: vec![
+            Box::new(NewConfigurations(Arc::clone(&configurations))),
+            Box::new(DesiredVersions(Arc::clone(&rollouts.store))),
+        ],
+        commands: commands.clone(),
+        clock,
+    };
+    let api = ApiState::new(ApiParts {
+        fleet: store,
+        tenancy: Arc::clone(&tenancy),
+        live: feed.clone(),
+        commands: commands.clone(),
+        configurations: Configurations { store: configurations, check: Arc::new(AgentCheck) },
+        rollouts,
+        operations: Arc::new(operator),
+        clock,
+    })?;
     let shared = Shared { store: ingest_store, broker, feed, commands, health, stopping: stopping.clone() };
 
     let mut tasks = JoinSet::new();
@@ -162,8 +184,18 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     tasks.spawn(named("certificate authority", keeper.run(stopping.clone())));
     tasks.spawn(named("certificate ends", expiry.run(stopping.clone())));
     tasks.spawn(named("revocation", revocation.run(revoked, stopping.clone())));
+    tasks.spawn(named("nudging", nudging.run(stopping.clone())));
+    tasks.spawn(named("rollouts", updates.run(stopping.clone())));
     tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
+    until_stopped(tasks, stop, &stopping).await
+}
 
+/// Goes on until a signal comes or a task ends, and then ends them all.
+async fn until_stopped(
+    mut tasks: JoinSet<&'static str>,
+    stop: impl Future<Output = &'static str>,
+    stopping: &CancellationToken,
+) -> anyhow::Result<()> {
     let outcome = tokio::select! {
         signal = stop => {
             info!(signal, "stopping");

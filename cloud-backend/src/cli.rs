@@ -9,6 +9,7 @@ use mqtt_broker_client::Address;
 use plant_model::{AlarmId, GatewayId, MachineId, TenantId};
 
 use crate::config::{ConfigCommand, GatewayName};
+use crate::rollout_command::RolloutCommand;
 
 /// Receives what factory-floor gateways send, stores it, and serves it to people and programs.
 #[derive(Debug, Parser)]
@@ -46,6 +47,9 @@ pub enum Command {
     /// Configure gateways from here: machine files in versions. Works whether `serve` runs or not.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Bring versions of the agent to gateways, in waves. Works whether `serve` runs or not; `serve` carries it on.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Print what became of everything that the gateways of a tenant sent: counters, watermark, what is missing,
     /// lost or in quarantine, and why. Works whether `serve` runs or not.
     Ledger(LedgerArgs),
@@ -223,7 +227,7 @@ pub enum GatewayCommand {
     Invite(GatewayInviteArgs),
     /// Register a gateway and make its key and certificate here, to be carried to it. It is not renewed.
     Add(GatewayAddArgs),
-    /// List the gateways of a tenant and their certificates.
+    /// List the gateways of a tenant, their certificates and the versions of their agents.
     List(GatewayListArgs),
     /// Revoke a gateway's certificates and codes: its connections end, what it sent stays.
     Revoke(GatewayArgs),
@@ -413,7 +417,7 @@ pub struct JournalArgs {
 }
 
 /// A number and a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time; write a number and s, m, h or d, for example 24h");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {

@@ -1,5 +1,6 @@
 //! `gateway add|invite|list|revoke`.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,6 +13,7 @@ use jiff::Timestamp as Rfc3339;
 use pki::IssuedIdentity;
 use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::EnrolmentCode;
+use rollouts::UpdateStanding;
 use serde_json::json;
 use service_kit::Clock;
 use tenancy::{GatewayCertificate, Invitation, TokenDigest};
@@ -20,6 +22,7 @@ use crate::admin::{answer, print};
 use crate::certifier::timestamp;
 use crate::cli::{GatewayAddArgs, GatewayArgs, GatewayInviteArgs, GatewayListArgs};
 use crate::data::DataDir;
+use crate::rollout_command::{Row, standing_json};
 use crate::store::Store;
 
 /// How long the certificate of `gateway add` is good: it may lie in a cupboard for a season first.
@@ -121,25 +124,40 @@ pub(crate) async fn list(args: GatewayListArgs) -> anyhow::Result<()> {
     let data = DataDir::open(&args.data)?;
     let store = store_of(&data, &args.tenant).await?;
     let now = Clock::start().wall();
+    let mut updates: HashMap<_, _> = store.update_standings(&args.tenant).await?.into_iter().collect();
     let mut gateways = Vec::new();
     for gateway in store.registered_gateways(&args.tenant).await? {
         let newest = store.certificates(&args.tenant, &gateway).await?.into_iter().next();
-        gateways.push((gateway, newest));
+        let update = updates.remove(&gateway).unwrap_or_default();
+        gateways.push((gateway, newest, update));
     }
     if args.json {
-        let rows: Vec<_> = gateways.iter().map(|(gateway, newest)| row_json(gateway, newest, now)).collect();
+        let rows: Vec<_> =
+            gateways.iter().map(|(gateway, newest, update)| row_json(gateway, newest, update, now)).collect();
         return print(&format!("{}\n", json!(rows)));
     }
-    let mut text = format!("{:<24} {:<10} {:<20} {}\n", "gateway", "state", "certificate ends", "serial");
-    for (gateway, newest) in &gateways {
+    let mut text = format!(
+        "{:<24} {:<10} {:<20} {:<16} {:<10} {:<16} {:<12} serial\n",
+        "gateway", "state", "certificate ends", "runs", "channel", "desired", "update"
+    );
+    for (gateway, newest, update) in &gateways {
         let (end, serial) =
             newest.as_ref().map_or(("-".to_owned(), "-"), |c| (instant(c.expires_at), &c.serial));
-        text.push_str(&format!("{gateway:<24} {:<10} {end:<20} {serial}\n", state(newest.as_ref(), now)));
+        let Row { running, channel, desired, state: updating, .. } = Row::of(update);
+        text.push_str(&format!(
+            "{gateway:<24} {:<10} {end:<20} {running:<16} {channel:<10} {desired:<16} {updating:<12} {serial}\n",
+            state(newest.as_ref(), now)
+        ));
     }
     print(&text)
 }
 
-fn row_json(gateway: &GatewayId, newest: &Option<GatewayCertificate>, now: Timestamp) -> serde_json::Value {
+fn row_json(
+    gateway: &GatewayId,
+    newest: &Option<GatewayCertificate>,
+    update: &UpdateStanding,
+    now: Timestamp,
+) -> serde_json::Value {
     json!({
         "gateway": gateway.as_str(),
         "state": state(newest.as_ref(), now),
@@ -149,6 +167,7 @@ fn row_json(gateway: &GatewayId, newest: &Option<GatewayCertificate>, now: Times
             "expires_at": instant(c.expires_at),
             "revoked_at": c.revoked_at.map(instant),
         })),
+        "update": standing_json(update),
     })
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Health {
     pub(crate) acks_unsent: Counter,
     /// Whether all that is revoked is known to open nothing.
     revocations_in_force: AtomicBool,
+    /// Gateways that run another version than the desired one.
+    gateways_behind: AtomicU64,
 }
 
 impl Health {
@@ -59,6 +61,15 @@ impl Health {
 
     pub(crate) fn certificate_ends(&self) -> Vec<(GatewayIdentity, Timestamp)> {
         self.certificate_ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many gateways run another version than the desired one.
+    pub(crate) fn set_gateways_behind(&self, count: u64) {
+        self.gateways_behind.store(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn gateways_behind(&self) -> u64 {
+        self.gateways_behind.load(Ordering::Relaxed)
     }
 
     /// The data of a tenant cannot be written now.

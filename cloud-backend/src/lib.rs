@@ -36,9 +36,12 @@ mod journal;
 mod ledger;
 mod machine_check;
 mod mosquitto;
+mod nudging;
 mod operator;
 mod place;
 mod revocation;
+mod rollout;
+mod rollout_command;
 mod rotation;
 mod store;
 mod worker;
@@ -57,6 +60,7 @@ pub use config::{
     ChangeArgs, ConfigArgs, ConfigCommand, DiffArgs, ExportArgs, GatewayName, HistoryArgs, PushArgs,
     RollbackArgs,
 };
+pub use rollout_command::{RolloutArgs, RolloutCommand, RolloutListArgs, RolloutStartArgs};
 
 /// Does what the command line says.
 ///
@@ -79,6 +83,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Gateway(GatewayCommand::List(args)) => gateways::list(args).await,
             Command::Gateway(GatewayCommand::Revoke(args)) => gateways::revoke(args).await,
             Command::Config(command) => config::run(command).await,
+            Command::Rollout(command) => rollout_command::run(command).await,
             Command::Gateway(GatewayCommand::Command(args)) => gateway_command::run(*args).await,
             Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,

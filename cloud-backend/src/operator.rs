@@ -49,6 +49,7 @@ impl Operations for Operator {
         self.expose_ingest(out);
         self.expose_books(out);
         self.expose_certificates(out);
+        self.expose_updates(out);
         match &self.source {
             Source::Endpoint(endpoint) => {
                 expose_endpoint(endpoint, out);
@@ -107,6 +108,15 @@ impl Operator {
             MetricKind::Gauge,
             "1 when all that is revoked opens nothing.",
             u64::from(health.has_revocations_in_force()),
+        );
+    }
+
+    fn expose_updates(&self, out: &mut Exposition) {
+        out.single(
+            "cloud_backend_gateways_not_at_desired_version",
+            MetricKind::Gauge,
+            "Gateways that say they run another version than the desired one, or nothing.",
+            self.health.gateways_behind(),
         );
     }
 

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use fleet::FleetStore;
 use ingestion::IngestStore;
+use rollouts::RolloutStore;
 use store_postgres::PostgresStore;
 use store_sqlite::SqliteStore;
 use tenancy::{ConfigurationStore, TenancyStore};
 
 /// Everything that the program asks of its store.
-pub(crate) trait Store: IngestStore + FleetStore + TenancyStore + ConfigurationStore {}
+pub(crate) trait Store:
+    IngestStore + FleetStore + TenancyStore + ConfigurationStore + RolloutStore
+{
+}
 
-impl<S: IngestStore + FleetStore + TenancyStore + ConfigurationStore> Store for S {}
+impl<S: IngestStore + FleetStore + TenancyStore + ConfigurationStore + RolloutStore> Store for S {}
 
 /// Opens the store of a URI; without one, SQLite files in the data directory. The URI appears in no message: there may
 /// be a password in it.

@@ -30,16 +30,16 @@ fn machine(id: &str, address: u16) -> String {
 }
 
 /// A gateway at the API for gateways.
-struct Caller {
+pub(crate) struct Caller {
     address: SocketAddr,
     tls: Arc<ClientConfig>,
 }
 
 /// Status, ETag and body of an answer.
-type Answer = (u16, Option<String>, Vec<u8>);
+pub(crate) type Answer = (u16, Option<String>, Vec<u8>);
 
 impl Caller {
-    fn new(backend: &Backend, ca: &Path, credentials: Option<&Path>) -> Self {
+    pub(crate) fn new(backend: &Backend, ca: &Path, credentials: Option<&Path>) -> Self {
         let state: Json =
             serde_json::from_slice(&std::fs::read(&backend.state).expect("there")).expect("JSON");
         let address = state["gateways"].as_str().expect("an address").parse().expect("an address");
@@ -54,7 +54,7 @@ impl Caller {
     }
 
     /// One request over a connection of its own.
-    async fn ask(&self, method: &str, path: &str, header: &str, body: &str) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, header: &str, body: &str) -> Answer {
         let (address, tls) = (self.address, Arc::clone(&self.tls));
         let length = body.len();
         let request = format!(

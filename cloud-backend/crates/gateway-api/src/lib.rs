@@ -1,4 +1,4 @@
-//! The API for gateways (SPEC sections 12 and 13): HTTPS with certificates of the installation's own authority, apart
+//! The API for gateways (SPEC sections 12 to 14): HTTPS with certificates of the installation's own authority, apart
 //! from the API for people.
 //!
 //! | request | who | what |
@@ -8,6 +8,8 @@
 //! | `GET /gateway/v1/identity` | a gateway | who it is, and the time: a certificate is tried with it |
 //! | `GET /gateway/v1/configuration` | a gateway, by its certificate | what it is to run, signed |
 //! | `PUT /gateway/v1/report` | a gateway, by its certificate | takes what it says about that |
+//! | `GET /gateway/v1/update` | a gateway, by its certificate | the version of the agent that it is to run |
+//! | `PUT /gateway/v1/update/report` | a gateway, by its certificate | takes what it says about that |
 //!
 //! Errors are `application/problem+json` (RFC 9457). A wrong code costs the caller a second, and at most
 //! [`CONNECTIONS_MAX`] callers are heard at once: 72 random bits cannot be guessed like that.
@@ -17,6 +19,7 @@ mod port;
 mod problem;
 mod routes;
 mod server;
+mod update;
 
 pub use port::{Certifier, CertifyError, Presented, Signed};
 pub use routes::{GatewayApi, Reach};

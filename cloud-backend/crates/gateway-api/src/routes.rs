@@ -12,8 +12,9 @@ use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::limits::REPORT_BYTES_MAX;
 use protocol::{
     CONFIGURATION_PATH, Certified, ENROL_PATH, Enrolment, EnrolmentRequest, IDENTITY_PATH, Identity,
-    RENEW_PATH, REPORT_PATH, RenewalRequest,
+    RENEW_PATH, REPORT_PATH, RenewalRequest, UPDATE_PATH, UPDATE_REPORT_PATH,
 };
+use rollouts::RolloutStore;
 use service_kit::Clock;
 use tenancy::{
     ConfigurationStore, EnrolmentRefusal, GatewayCertificate, RenewalRefusal, TenancyStore, TokenDigest,
@@ -24,6 +25,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::configuration::{fetch, report};
 use crate::problem::Problem;
+use crate::update;
 use crate::{Certifier, Presented, Signed};
 
 /// Bytes of a request: a certificate request and little else.
@@ -49,12 +51,16 @@ pub struct GatewayApi {
     pub store: Arc<dyn TenancyStore>,
     /// What gateways are to run, and what they say about it.
     pub configurations: Arc<dyn ConfigurationStore>,
+    /// Which versions gateways are to run, and what they say about it.
+    pub updates: Arc<dyn RolloutStore>,
     /// The certificate authority.
     pub certifier: Arc<dyn Certifier>,
     /// What enrolled gateways are told.
     pub mqtt: Reach,
     /// Called when certificates were revoked.
     pub revoked: Arc<dyn Fn() + Send + Sync>,
+    /// Called when a gateway said something new about its version.
+    pub updated: Arc<dyn Fn() + Send + Sync>,
     /// The time.
     pub clock: Clock,
 }
@@ -69,6 +75,8 @@ pub(crate) fn router(api: GatewayApi) -> Router {
         .route(RENEW_PATH, post(renew))
         .route(IDENTITY_PATH, get(identity))
         .route(CONFIGURATION_PATH, get(fetch))
+        .route(UPDATE_PATH, get(update::fetch))
+        .route(UPDATE_REPORT_PATH, put(update::report))
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .route(REPORT_PATH, put(report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)))
         .fallback(|| async { Problem::not_found() })

@@ -25,6 +25,7 @@ use crate::token::COOKIE;
         (name = "alarms", description = "Alarms in the words of ISA-18.2"),
         (name = "configuration", description = "What gateways are to run, in versions, and what they say about it"),
         (name = "gateways", description = "Commands to gateways themselves"),
+        (name = "updates", description = "Versions of the agent, in waves"),
         (name = "ledger", description = "What became of everything that gateways sent"),
         (name = "live", description = "What changes, as it changes"),
         (name = "operations", description = "For those who run the backend")

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use fleet::{AlarmRow, GatewayLatest, LiveView, Presence};
+use fleet::{AlarmRow, GatewayHealth, GatewayLatest, LiveView, Presence};
 use plant_model::{AlarmTransition, GatewayId, TenantId, Timestamp};
 use protocol::{Catalogue, Live};
 use serde::Serialize;
@@ -165,6 +165,12 @@ impl LiveFeed {
             let body = || FeedBody::Transition(Box::new(Transition::new(gateway, transition, stored_at)));
             feed.send("alarm", body);
         }
+    }
+
+    /// How a gateway itself is.
+    #[must_use]
+    pub fn health(&self, tenant: &TenantId, gateway: &GatewayId) -> GatewayHealth {
+        self.read(tenant, |view| view.health(gateway))
     }
 
     /// Reads the state of a tenant. Nothing is applied meanwhile: be quick.

@@ -21,6 +21,7 @@ mod middleware;
 mod params;
 mod password;
 mod problem;
+mod rollouts;
 mod routes;
 mod server;
 mod state;
@@ -32,8 +33,9 @@ pub use configurations::Configurations;
 pub use feed::LiveFeed;
 pub use metrics::{Exposition, Family, MetricKind};
 pub use password::{PASSWORD_BYTES_MAX, PasswordError, hash_password};
+pub use rollouts::{RolloutError, Rollouts, Selection};
 pub use server::{BindError, HttpServer};
-pub use state::{ApiState, Operations, PortFuture};
+pub use state::{ApiParts, ApiState, Operations, PortFuture};
 
 /// The OpenAPI 3.1 document of the API, as indented JSON.
 #[must_use]

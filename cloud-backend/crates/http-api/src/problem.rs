@@ -13,6 +13,8 @@ use serde::Serialize;
 use tenancy::ConfigurationProblem;
 use utoipa::ToSchema;
 
+use crate::rollouts::RolloutError;
+
 /// Mistakes that one answer lists: more than anybody mends at a time.
 const MISTAKES_MAX: usize = 500;
 
@@ -269,6 +271,26 @@ impl From<tenancy::StoreError> for Problem {
             tenancy::StoreError::Corrupt(_)
             | tenancy::StoreError::AlreadyExists { .. }
             | tenancy::StoreError::NotFound { .. } => Self::internal(chain(&error)),
+        }
+    }
+}
+
+impl From<RolloutError> for Problem {
+    fn from(error: RolloutError) -> Self {
+        match error {
+            RolloutError::Store(error) => error.into(),
+            RolloutError::Unknown(_) => Self::not_found(),
+            RolloutError::Taken { .. } | RolloutError::Operation(_) => {
+                Self::new(StatusCode::CONFLICT, "rollout-conflict", "Not possible now", error.to_string())
+            }
+            RolloutError::Busy(_) => Self::unavailable(error.to_string(), None),
+            RolloutError::Twice(_)
+            | RolloutError::NotRegistered(_)
+            | RolloutError::Nobody
+            | RolloutError::TooMany(_) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                Self::new(status, "rollout-selection", "Which gateways?", error.to_string())
+            }
         }
     }
 }

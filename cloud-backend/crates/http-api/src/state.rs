@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Exposition, HttpMetrics};
 use crate::password::{PasswordError, Passwords};
-use crate::{Commands, Configurations, LiveFeed};
+use crate::{Commands, Configurations, LiveFeed, Rollouts};
 
 /// What a port answers: a future that can be sent between threads.
 pub type PortFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -35,36 +35,47 @@ pub struct ApiState {
     pub(crate) live: LiveFeed,
     pub(crate) commands: Commands,
     pub(crate) configurations: Configurations,
+    pub(crate) rollouts: Rollouts,
     pub(crate) operations: Arc<dyn Operations>,
     pub(crate) clock: Clock,
     pub(crate) passwords: Passwords,
 }
 
+/// What an [`ApiState`] is made of.
+pub struct ApiParts {
+    /// What gateways sent.
+    pub fleet: Arc<dyn FleetStore>,
+    /// Tenants, users and gateways.
+    pub tenancy: Arc<dyn TenancyStore>,
+    /// The feed of live values.
+    pub live: LiveFeed,
+    /// The way of commands.
+    pub commands: Commands,
+    /// The configurations of gateways.
+    pub configurations: Configurations,
+    /// The updates of agents.
+    pub rollouts: Rollouts,
+    /// The program.
+    pub operations: Arc<dyn Operations>,
+    /// The time.
+    pub clock: Clock,
+}
+
 impl ApiState {
-    /// From the stores, the feed of live values, the way of commands, the configurations of
-    /// gateways, and the program.
+    /// From its parts.
     ///
     /// # Errors
     /// The system gave no random bytes.
-    pub fn new(
-        fleet: Arc<dyn FleetStore>,
-        tenancy: Arc<dyn TenancyStore>,
-        live: LiveFeed,
-        commands: Commands,
-        configurations: Configurations,
-        operations: Arc<dyn Operations>,
-        clock: Clock,
-    ) -> Result<Self, PasswordError> {
-        Ok(Self {
-            fleet,
-            tenancy,
-            live,
-            commands,
-            configurations,
-            operations,
-            clock,
-            passwords: Passwords::new()?,
-        })
+    pub fn new(parts: ApiParts) -> Result<Self, PasswordError> {
+        let ApiParts { fleet, tenancy, live, commands, configurations, rollouts, operations, clock } = parts;
+        let passwords = Passwords::new()?;
+        Ok(Self { fleet, tenancy, live, commands, configurations, rollouts, operations, clock, passwords })
+    }
+}
+
+impl fmt::Debug for ApiParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiParts").finish_non_exhaustive()
     }
 }
 

@@ -145,6 +145,13 @@ pub trait RolloutStore: Send + Sync {
         tenant: &'a TenantId,
     ) -> PortFuture<'a, Result<Vec<(GatewayId, UpdateStanding)>, StoreError>>;
 
+    /// What is desired of the gateways of a tenant, by id; gateways of which nothing is are left out. It costs little: it
+    /// is asked every second.
+    fn wishes<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+    ) -> PortFuture<'a, Result<Vec<(GatewayId, Wish)>, StoreError>>;
+
     /// Keeps what a gateway says, in the place of what it said before.
     ///
     /// # Errors

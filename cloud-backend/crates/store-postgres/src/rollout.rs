@@ -99,6 +99,20 @@ impl RolloutStore for PostgresStore {
         })
     }
 
+    fn wishes<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+    ) -> PortFuture<'a, Result<Vec<(GatewayId, Wish)>, StoreError>> {
+        let tenant = tenant.clone();
+        let sql = "SELECT gateway, revision, version, channel, rollout, wished_at FROM update_wish
+                   WHERE tenant = $1 AND version IS NOT NULL ORDER BY gateway";
+        self.look(Scope::Control(tenant.clone()), move |t| {
+            Box::pin(
+                async move { rows(t, sql, &[&tenant.as_str()], |r| Ok((r.parsed(0)?, read_wish(r)?))).await },
+            )
+        })
+    }
+
     fn save_update_report(
         &self,
         tenant: TenantId,

@@ -89,6 +89,18 @@ impl RolloutStore for SqliteStore {
         Box::pin(self.control(move |c| standings(c, &tenant, None)))
     }
 
+    fn wishes<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+    ) -> PortFuture<'a, Result<Vec<(GatewayId, Wish)>, StoreError>> {
+        let tenant = tenant.clone();
+        let sql = "SELECT gateway, revision, version, channel, rollout, wished_at FROM update_wish
+                   WHERE tenant = ?1 AND version <> '' ORDER BY gateway";
+        Box::pin(
+            self.control(move |c| rows(c, sql, [tenant.as_str()], |r| Ok((r.parsed(0)?, read_wish(r)?)))),
+        )
+    }
+
     fn save_update_report(
         &self,
         tenant: TenantId,

@@ -8,7 +8,7 @@ use tenancy::GatewayCertificate;
 use utoipa::ToSchema;
 
 use super::sample::usable;
-use super::{AlarmDefinition, ConfigurationStatus, DataType, Priority, TagValue};
+use super::{AlarmDefinition, ConfigurationStatus, DataType, Priority, TagValue, UpdateStatus};
 use crate::instant::Instant;
 
 /// A gateway.
@@ -31,6 +31,8 @@ pub(crate) struct Gateway {
     pub(crate) machines: u64,
     /// How it stands to its configuration from the cloud.
     pub(crate) configuration: ConfigurationStatus,
+    /// How it stands to the version that is desired of it.
+    pub(crate) update: UpdateStatus,
     /// The certificate it was given last; null while it was only invited.
     #[schema(required)]
     pub(crate) certificate: Option<Certificate>,
@@ -43,6 +45,8 @@ pub(crate) struct Certificate {
     pub(crate) expires_at: Instant,
     /// Whole days until then; negative after it.
     pub(crate) days_left: i64,
+    /// Whole per cent of its life that are left, 0 to 100. A healthy renewal comes at 33.
+    pub(crate) life_left_percent: i64,
     /// Whether it was revoked: it opens nothing.
     pub(crate) revoked: bool,
 }
@@ -50,8 +54,10 @@ pub(crate) struct Certificate {
 impl Certificate {
     pub(crate) fn new(certificate: &GatewayCertificate, now: Timestamp) -> Self {
         let left = certificate.expires_at.micros().saturating_sub(now.micros());
+        let life = certificate.expires_at.micros().saturating_sub(certificate.issued_at.micros());
         Self {
             expires_at: Instant(certificate.expires_at),
+            life_left_percent: left.saturating_mul(100).checked_div(life).unwrap_or(0).clamp(0, 100),
             days_left: left.div_euclid(24 * 3_600 * 1_000_000),
             revoked: certificate.revoked_at.is_some(),
         }

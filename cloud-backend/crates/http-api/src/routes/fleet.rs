@@ -80,6 +80,8 @@ pub(crate) async fn gateways(
     let stored = app.outside.fleet.gateways(&tenant).await?;
     let standings = app.outside.configurations.store.configuration_standings(&tenant).await?;
     let mut standings: HashMap<_, _> = standings.into_iter().collect();
+    let updates = app.outside.rollouts.store.update_standings(&tenant).await?;
+    let mut updates: HashMap<_, _> = updates.into_iter().collect();
     let mut certificates = HashMap::new();
     for info in &stored {
         let newest = app.outside.tenancy.certificates(&tenant, &info.id).await?.into_iter().next();
@@ -100,6 +102,7 @@ pub(crate) async fn gateways(
                 epoch: info.epoch.map(|epoch| epoch.to_string()),
                 machines: info.machines as u64,
                 configuration: standing.into(),
+                update: updates.remove(&info.id).unwrap_or_default().into(),
                 certificate: certificate.map(|newest| Certificate::new(&newest, now)),
             }
         };

@@ -8,6 +8,7 @@ mod gateway_commands;
 mod ledger;
 mod live;
 mod operations;
+mod rollouts;
 mod samples;
 mod session;
 
@@ -52,6 +53,10 @@ fn table() -> Vec<Route> {
         guarded(Permission::ReadConfiguration, routes!(configuration::diff)),
         guarded(Permission::OperateGateways, routes!(gateway_commands::give)),
         guarded(Permission::OperateGateways, routes!(gateway_commands::status)),
+        guarded(Permission::ControlGateways, routes!(rollouts::rollouts, rollouts::start))
+            .taking(rollouts::BODY_BYTES_MAX),
+        guarded(Permission::ControlGateways, routes!(rollouts::rollout)),
+        guarded(Permission::ControlGateways, routes!(rollouts::operate)),
         guarded(Permission::ReadLedger, routes!(ledger::ledger)),
         guarded(Permission::ReadFleet, routes!(live::live)),
         public(routes!(operations::openapi)),

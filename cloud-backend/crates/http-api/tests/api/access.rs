@@ -29,6 +29,7 @@ fn operations() -> Vec<(Method, String, String)> {
             .replace("{alarm}", "hot")
             .replace("{command}", "c-1")
             .replace("{version}", "1")
+            .replace("{rollout}", "1")
     };
     operations
         .map(|(method, path)| {

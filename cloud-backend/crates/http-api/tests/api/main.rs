@@ -6,4 +6,5 @@ mod configuration;
 mod gateway_commands;
 mod openapi;
 mod reading;
+mod rollouts;
 mod support;

@@ -1,14 +1,14 @@
 //! A running API on a real store, two tenants and their users, and one gateway with data.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fleet::Presence;
 use http_api::{
-    ApiState, CommandLine, Commands, Configurations, Exposition, HttpServer, LiveFeed, MetricKind,
-    Operations, PortFuture, SendError, hash_password,
+    ApiParts, ApiState, CommandLine, Commands, Configurations, Exposition, HttpServer, LiveFeed, MetricKind,
+    Operations, PortFuture, Rollouts, SendError, hash_password,
 };
 use ingestion::{Applied, Arrival, IngestStore, WriteSet};
 use plant_model::{
@@ -38,6 +38,8 @@ pub(crate) struct Api {
     pub(crate) feed: LiveFeed,
     pub(crate) commands: Commands,
     pub(crate) line: Arc<Line>,
+    /// How often somebody was told that a rollout changed.
+    pub(crate) poked: Arc<AtomicU32>,
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: Option<tokio::task::JoinHandle<()>>,
@@ -104,15 +106,44 @@ impl Api {
         let line = Arc::new(Line::default());
         let commands = Commands::new(line.clone());
         let configurations = Configurations { store: store.clone(), check: Arc::new(AgentCheck) };
-        let (live, way) = (feed.clone(), commands.clone());
-        let state = ApiState::new(store.clone(), store.clone(), live, way, configurations, operations, clock)
-            .expect("random bytes");
+        let poked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&poked);
+        let rollouts = Rollouts {
+            store: store.clone(),
+            changed: Arc::new(move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            }),
+            watching_since: clock.wall(),
+        };
+        let state = ApiState::new(ApiParts {
+            fleet: store.clone(),
+            tenancy: store.clone(),
+            live: feed.clone(),
+            commands: commands.clone(),
+            configurations,
+            rollouts,
+            operations,
+            clock,
+        });
+        let state = state.expect("random bytes");
         let server = HttpServer::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
         let address = server.local_addr();
         let shutdown = CancellationToken::new();
         let served = Some(tokio::spawn(server.run(state, shutdown.clone())));
         let client = reqwest::Client::new();
-        Self { address, store, feed, commands, line, ready, shutdown, served, client, _directory: directory }
+        Self {
+            address,
+            store,
+            feed,
+            commands,
+            line,
+            poked,
+            ready,
+            shutdown,
+            served,
+            client,
+            _directory: directory,
+        }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -183,7 +183,10 @@ where
             rollout: rollout.id,
             wished_at: at(5),
         };
-        assert_eq!((standing.wish, standing.received), (Some(expected), None));
+        assert_eq!((standing.wish, standing.received), (Some(expected.clone()), None));
+        let wishes = store.wishes(&tenant()).await.expect("works");
+        let listed = if to.is_some() { vec![(gateway(), expected)] } else { Vec::new() };
+        assert_eq!(wishes, listed);
     }
     let said = |state, detail: &str, seconds| {
         let report = UpdateReport {
