@@ -200,6 +200,7 @@ export const gateway = (tenant, now) => ({
   epoch: "8f3a61c29be04d17",
   machines: tenant.machines.length,
   configuration: configuration(tenant, now),
+  update: { channel: "stable", running: "0.1.0", desired: "0.1.0", state: "done", detail: "", reported_at: iso(now - 300_000) },
   certificate: { expires_at: iso(now + 21 * 86_400_000), days_left: 21, life_left_percent: 70, revoked: false },
 });
 

@@ -71,7 +71,18 @@ export interface Gateway {
   epoch: string | null;
   machines: number;
   configuration: ConfigurationStatus;
+  update: UpdateStatus;
   certificate: Certificate | null;
+}
+
+/** How a gateway stands to the version of its agent that is desired. */
+export interface UpdateStatus {
+  channel: string | null;
+  running: string | null;
+  desired: string | null;
+  state: "idle" | "requested" | "installing" | "verifying" | "done" | "rolled_back" | "failed" | "refused" | "unsupported" | null;
+  detail: string;
+  reported_at: Instant | null;
 }
 
 /** What a gateway is known by; `days_left` is negative after its end, `life_left_percent` is whole, 0 to 100. */

@@ -3,6 +3,7 @@ import { gatewaysQuery } from "../api/queries";
 import type { Certificate, Gateway } from "../api/types";
 import { certificateUrgency, certificateWords } from "../lib/certificate";
 import { NONE } from "../lib/format";
+import { updateFailed, versionWords } from "../lib/update";
 import { useGatewayLive } from "../live/LiveProvider";
 import { t } from "../text";
 import { DataTable, type TableColumn } from "./DataTable";
@@ -17,7 +18,7 @@ const columns: TableColumn<Gateway>[] = [
   { id: "status", header: text.status, cell: (row) => <Status gateway={row} /> },
   { id: "seen", header: text.last, cell: (row) => <Moment at={row.last_seen_at} /> },
   { id: "machines", header: text.machines, numeric: true, cell: (row) => row.machines },
-  { id: "version", header: text.version, cell: (row) => row.agent_version ?? NONE },
+  { id: "version", header: text.version, cell: (row) => <Version gateway={row} /> },
   { id: "certificate", header: text.certificate, cell: (row) => <CertificateLeft certificate={row.certificate} /> },
   { id: "epoch", header: text.epoch, cell: (row) => <code>{row.epoch ?? NONE}</code> },
 ];
@@ -25,6 +26,11 @@ const columns: TableColumn<Gateway>[] = [
 function Status({ gateway }: { gateway: Gateway }) {
   const online = useGatewayLive(gateway.id) ?? gateway.online;
   return online ? <>{t.data.online}</> : <strong>{t.data.offline}</strong>;
+}
+
+function Version({ gateway }: { gateway: Gateway }) {
+  const words = versionWords(gateway);
+  return updateFailed(gateway) ? <strong title={gateway.update.detail}>{words}</strong> : <>{words}</>;
 }
 
 function CertificateLeft({ certificate }: { certificate: Certificate | null }) {
