@@ -7,7 +7,7 @@ static STAMP: &str = concat!("\u{1}edge-agent version ", env!("CARGO_PKG_VERSION
 pub(crate) fn running() -> &'static str {
     // Not known to the compiler: no other copy of the text is made.
     let stamp = std::hint::black_box(STAMP);
-    stamp.trim_start_matches("\u{1}edge-agent version ").trim_end_matches('\u{2}')
+    stamp.rsplit(' ').next().unwrap_or_default().trim_end_matches('\u{2}')
 }
 
 #[cfg(test)]

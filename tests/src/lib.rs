@@ -10,6 +10,7 @@ pub mod campaign;
 pub mod factory;
 pub mod fake_clock;
 pub mod flood;
+pub mod host;
 pub mod injection;
 pub mod link;
 pub mod load;

@@ -63,7 +63,11 @@ impl Installer {
             }
             last => match self.take(last.as_ref()).await? {
                 Some(journal) => journal,
-                None => return Ok(Found::Something),
+                None => {
+                    // It may have been killed after its last step.
+                    self.book.forget_copy()?;
+                    return Ok(Found::Something);
+                }
             },
         };
         self.book.clear_request(&journal)?;

@@ -95,3 +95,18 @@ impl UpdateDesk {
         change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_to_update_is_refused_with_the_reason_where_it_cannot_do_anything() {
+        let running = crate::version::running();
+        let refused = UpdateDesk::new(false).admits("9.9").expect_err("not enabled");
+        assert!(refused.contains("[update] enabled = false"), "{refused}");
+        let refused = UpdateDesk::new(true).admits(running).expect_err("it runs");
+        assert!(refused.contains("runs already"), "{refused}");
+        assert_eq!(UpdateDesk::new(true).admits("9.9"), Ok(()));
+    }
+}

@@ -25,6 +25,8 @@ mod reload;
 mod remote_configuration;
 mod scene;
 mod secrets;
+mod updates;
+mod updates_rollout;
 
 use factory_tests::factory::{PlantOptions, any_port};
 

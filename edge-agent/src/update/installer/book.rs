@@ -81,12 +81,15 @@ impl Book {
         remove_if_present(&self.request).with_context(|| format!("cannot remove {}", self.request.display()))
     }
 
-    /// The request is taken, if it is still this one.
+    /// The request is taken, if it is still this one. What else lies there is no reason to stop halfway.
     pub(super) fn clear_request(&self, taken: &Journal) -> Result<()> {
-        let waiting = self.request()?;
-        match waiting.filter(|waiting| waiting.desired() == taken.request.desired()) {
-            Some(_) => self.drop_request(),
-            None => Ok(()),
+        match self.request() {
+            Ok(Some(waiting)) if waiting.desired() == taken.request.desired() => self.drop_request(),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::warn!(error = ?error, "what lies in the place of the request is no request");
+                Ok(())
+            }
         }
     }
 
