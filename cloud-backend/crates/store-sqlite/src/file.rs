@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +109,7 @@ impl Files {
         }
         let draft = path.with_extension(format!("draft-{}", std::process::id()));
         remove_draft(&draft)?;
+        make(&draft).map_err(SqliteError::file("cannot make", &draft))?;
         build(&draft, target, migrations(target)).map_err(SqliteError::from_sqlite(&draft))?;
         let linked = fs::hard_link(&draft, &path);
         remove_draft(&draft)?;
@@ -246,8 +247,13 @@ fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Makes an empty file that its owner alone reads; what SQLite makes beside it takes after it.
+fn make(draft: &Path) -> std::io::Result<()> {
+    File::options().write(true).create_new(true).mode(0o600).open(draft).map(drop)
+}
+
 fn build(draft: &Path, target: &Target, steps: &[&str]) -> rusqlite::Result<()> {
-    let mut connection = open(draft, OpenFlags::SQLITE_OPEN_CREATE)?;
+    let mut connection = open(draft, OpenFlags::empty())?;
     connection.pragma_update(None, "application_id", application_id(target))?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;

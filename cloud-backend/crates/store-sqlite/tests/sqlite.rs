@@ -269,3 +269,25 @@ fn the_writer_answers_a_ping_and_a_store_that_was_closed_is_whole_without_its_lo
     let rows = runtime().block_on(async { scratch.open().ledger(&tenant()).await.expect("works") });
     assert_eq!(rows.len(), 1);
 }
+
+#[test]
+fn f11_all_files_of_the_store_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let scratch = filled();
+    let _store = scratch.open();
+    let (mut folders, mut seen) = (vec![scratch.path().to_owned()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let entry = entry.expect("readable");
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let mode = entry.metadata().expect("there").permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", entry.path().display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "of the control plane and of a tenant");
+}

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -127,9 +127,12 @@ impl From<Refused> for Failure {
 }
 
 impl BufferFile {
-    /// Opens the file, or makes it with `epoch`.
+    /// Opens the file, or makes it with `epoch`, for its owner alone; the log takes after it.
     pub(crate) fn open(path: &Path, bytes_max: u64, epoch: u64) -> Result<Opening, StoreError> {
-        Self::finish(path, Self::try_open(path, bytes_max, epoch, OpenOptions::new().create(true)))
+        Self::finish(
+            path,
+            Self::try_open(path, bytes_max, epoch, OpenOptions::new().create(true).mode(0o600)),
+        )
     }
 
     /// Opens a file that must be there: after a fault, when something may have taken its place.

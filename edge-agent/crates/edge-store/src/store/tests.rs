@@ -517,3 +517,20 @@ fn a_file_of_the_first_layout_is_brought_to_the_newest_with_what_it_holds() {
     );
     assert_eq!(store.commit(&samples(1), NOW).expect("commits").sequence.as_u64(), 6);
 }
+
+#[test]
+fn f11_the_buffer_and_its_log_are_their_owners_alone_from_the_beginning() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut store = open(&settings(&folder));
+    store.commit(&samples(10), NOW).expect("commits");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder.path()).expect("a folder") {
+        let entry = entry.expect("readable");
+        let mode = entry.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+        names.push(entry.file_name());
+    }
+    assert!(names.len() >= 2, "the file and its log: {names:?}");
+}
