@@ -345,6 +345,47 @@ fn a_rollback_takes_those_who_were_told_back_in_the_same_waves() {
 }
 
 #[test]
+fn who_returns_after_days_has_its_time_from_then_on() {
+    let mut plant = Plant::new(&[Manner::Updates, Manner::NeverConnects], "100%", Gate::default());
+    plant.run();
+    let days = 3 * 24 * 60;
+    plant.seen[1].presence = Presence::Online(at(days));
+    plant.seen[1].heard_at = Some(at(days));
+    let stands = |minutes| {
+        let watch = Watch { now: at(minutes), since: at(0) };
+        standing(&plant.rollout, &plant.rollout.members[1], &plant.seen[1], watch)
+    };
+    assert_eq!(stands(days + 60), Standing::Working);
+    assert!(matches!(stands(days + 24 * 60), Standing::Failed(_)));
+}
+
+#[test]
+fn an_alarm_of_before_and_a_report_of_another_wish_say_nothing() {
+    let mut plant = Plant::new(&[Manner::Dawdles], "100%", Gate::default());
+    plant.now = 10;
+    plant.decide();
+    let alarm = OwnAlarm { alarm: "certificate_ending".to_owned(), raised_at: at(9) };
+    plant.seen[0].alarms.push(alarm);
+    let stands = |plant: &Plant| {
+        let watch = Watch { now: at(plant.now), since: at(0) };
+        standing(&plant.rollout, &plant.rollout.members[0], &plant.seen[0], watch)
+    };
+    plant.report(0, UpdateState::Done, version("2.0.0"));
+    assert_eq!(stands(&plant), Standing::Watched);
+    plant.now = 100;
+    assert_eq!(stands(&plant), Standing::Done);
+    plant.report(0, UpdateState::Done, version("1.0.0"));
+    assert_eq!(stands(&plant), Standing::Working, "it says it is done and runs another version");
+    plant.report(0, UpdateState::RolledBack, version("1.0.0"));
+    let wish = plant.seen[0].wish.as_mut().expect("it was told");
+    wish.revision = UpdateRevision::new(2).expect("above 0");
+    assert_eq!(stands(&plant), Standing::Working, "it rolled another wish back");
+    let report = &mut plant.seen[0].received.as_mut().expect("said").report;
+    (report.state, report.desired) = (UpdateState::Unsupported, None);
+    assert!(matches!(stands(&plant), Standing::Declined(_)));
+}
+
+#[test]
 fn the_same_report_again_is_as_old_as_the_first() {
     let mut plant = Plant::new(&[Manner::Updates], "100%", Gate::default());
     plant.decide();
