@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use ingestion::{GatewayIdentity, PortFuture};
-use mqtt_broker_client::{Address, Answer, Dial, knock};
+use mqtt_broker_client::{Address, Answer, Credentials, Dial, knock};
 use mqtt_endpoint::Endpoint;
-use pki::{CertificateAuthority, IssuedIdentity, PROBE_NAME};
+use pki::{BACKEND_NAME, CertificateAuthority, IssuedIdentity, PROBE_NAME};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::authority::Shared;
 use crate::mosquitto::Folder;
@@ -49,12 +49,50 @@ impl Gate for EndpointGate {
     }
 }
 
+/// As whom the backend is known to its broker; renewed with the authority, which every renewal of our own servers is.
+pub(crate) struct OurCredentials {
+    authority: Shared,
+    pub(crate) credentials: Credentials,
+    /// Who has issued them.
+    issued_by: std::sync::Mutex<Arc<CertificateAuthority>>,
+}
+
+impl OurCredentials {
+    pub(crate) fn issue(authority: Shared) -> anyhow::Result<Self> {
+        let issuer = authority.current();
+        let credentials = Credentials::new(issuer.client_tls(&issuer.issue_backend(BACKEND_NAME)?)?);
+        Ok(Self { authority, credentials, issued_by: std::sync::Mutex::new(issuer) })
+    }
+
+    fn are_current(&self) -> bool {
+        let issued_by = self.issued_by.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::ptr_eq(&issued_by, &self.authority.current())
+    }
+
+    /// Renews them if the authority is another one.
+    fn renew(&self) -> anyhow::Result<()> {
+        if self.are_current() {
+            return Ok(());
+        }
+        let issuer = self.authority.current();
+        self.credentials.replace(issuer.client_tls(&issuer.issue_backend(BACKEND_NAME)?)?);
+        *self.issued_by.lock().unwrap_or_else(PoisonError::into_inner) = issuer;
+        info!("the next connection to the broker is made with a new certificate");
+        Ok(())
+    }
+}
+
 /// A broker that the backend has no hand on.
-pub(crate) struct ForeignGate;
+pub(crate) struct ForeignGate(pub(crate) OurCredentials);
 
 impl Gate for ForeignGate {
+    fn holds(&self) -> bool {
+        self.0.are_current()
+    }
+
     fn enforce<'a>(&'a self, revoked: &'a Revoked) -> PortFuture<'a, anyhow::Result<()>> {
         Box::pin(async {
+            self.0.renew()?;
             if !revoked.serials.is_empty() {
                 bail!(
                     "{} certificates are revoked, and the broker is not told: give --broker-dir, or remove their \
@@ -80,11 +118,12 @@ const BACKDATED: Duration = Duration::from_secs(600);
 /// Lifetime of the certificate by which the backend takes over the connection of a gateway that is shut out.
 const TAKE_OVER_LIFETIME: Duration = Duration::from_secs(300);
 
-/// A Mosquitto whose folder is here (`broker configure mosquitto`): the list of revoked certificates refuses new
+/// A Mosquitto whose folder is here (`broker configure mosquitto`): with the authority its certificates change, and it
+/// is told. The list of revoked certificates refuses new
 /// connections. Mosquitto does not look at open ones again: the backend takes over the connection of who is shut out,
 /// once a certificate that is revoked for this purpose is refused.
 pub(crate) struct MosquittoGate {
-    authority: Shared,
+    ours: OurCredentials,
     folder: Folder,
     address: Address,
     state: Mutex<State>,
@@ -100,13 +139,19 @@ struct State {
 }
 
 impl MosquittoGate {
-    pub(crate) fn new(authority: Shared, folder: Folder, address: Address) -> Self {
-        Self { authority, folder, address, state: Mutex::default(), listed_by: std::sync::Mutex::default() }
+    pub(crate) fn new(ours: OurCredentials, folder: Folder, address: Address) -> Self {
+        Self { ours, folder, address, state: Mutex::default(), listed_by: std::sync::Mutex::default() }
     }
 
     async fn enforce_now(&self, revoked: &Revoked) -> anyhow::Result<()> {
-        let authority = self.authority.current();
+        let authority = self.ours.authority.current();
         let mut state = self.state.lock().await;
+        // What is revoked is to be refused whatever becomes of this.
+        if !self.holds()
+            && let Err(error) = self.folder.certify(&authority)
+        {
+            error!(error = format!("{error:#}"), "the broker has no new certificate");
+        }
         let probe = authority.issue_backend(PROBE_NAME)?;
         let earliest = SystemTime::now() - BACKDATED;
         let at = state.listed_at.map_or(earliest, |last| earliest.max(last + Duration::from_secs(1)));
@@ -117,6 +162,7 @@ impl MosquittoGate {
         *self.listed_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&authority));
         self.wait_until_heeded(&authority, &probe).await?;
         info!(certificates = revoked.serials.len(), "the broker refuses what is revoked");
+        self.ours.renew()?;
         state.expelled.retain(|gateway| revoked.shut_out.contains(gateway));
         for gateway in revoked.shut_out.difference(&state.expelled.clone()) {
             self.expel(&authority, gateway).await?;
@@ -174,7 +220,8 @@ impl MosquittoGate {
         client_id: &str,
     ) -> anyhow::Result<Dial> {
         let tls = authority.client_tls(identity).context("cannot prepare TLS with the broker")?;
-        Ok(Dial { address: self.address.clone(), tls, client_id: client_id.to_owned() })
+        let credentials = Credentials::new(tls);
+        Ok(Dial { address: self.address.clone(), credentials, client_id: client_id.to_owned() })
     }
 }
 
@@ -185,6 +232,6 @@ impl Gate for MosquittoGate {
 
     fn holds(&self) -> bool {
         let listed_by = self.listed_by.lock().unwrap_or_else(PoisonError::into_inner);
-        listed_by.as_ref().is_some_and(|by| Arc::ptr_eq(by, &self.authority.current()))
+        listed_by.as_ref().is_some_and(|by| Arc::ptr_eq(by, &self.ours.authority.current()))
     }
 }

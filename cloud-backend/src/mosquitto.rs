@@ -4,15 +4,19 @@
 //! mosquitto.conf           what Mosquitto is started with
 //! acl                      who may publish and read where
 //! ca.crt, server.crt/.key  whom it trusts, and as whom it is known
-//! revoked.crl              what opens nothing; `serve --broker-dir` keeps it up to date
+//! names                    for which server.crt is, one a line
+//! revoked.crl              what opens nothing
 //! mosquitto.pid            written by Mosquitto
 //! ```
+//!
+//! `serve --broker-dir` keeps certificates and list up to date, with the authority and before they end.
 //!
 //! The rules rest on two facts: the common name of a gateway's certificate is `TENANT/GATEWAY`, which is just how its
 //! topics begin; and Mosquitto takes it for user name and client id alike, whatever a client says.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -31,9 +35,10 @@ use crate::cli::MosquittoArgs;
 use crate::data::DataDir;
 
 const LIST_FILE: &str = "revoked.crl";
+const NAMES_FILE: &str = "names";
 const PID_FILE: &str = "mosquitto.pid";
 
-/// How long the broker's certificate is good; writing the folder again renews it.
+/// How long the broker's certificate is good. `serve` renews it long before, with those of its own servers.
 const SERVER_LIFETIME: Duration = Duration::from_secs(397 * 24 * 3_600);
 
 /// The folder of a Mosquitto.
@@ -66,6 +71,25 @@ impl Folder {
         self.write(LIST_FILE, &format!("{}{list}", authority.earlier_lists(&present)), 0o644)
     }
 
+    /// Certifies the broker anew, for the names that the folder was made for, and lets it trust what the authority
+    /// trusts. It takes that up when it is told to read its files again.
+    pub(crate) fn certify(&self, authority: &CertificateAuthority) -> anyhow::Result<()> {
+        let path = self.0.join(NAMES_FILE);
+        let names = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "cannot read {}, and so not renew the broker's certificate; write the folder again with `cloud-backend \
+                 broker configure mosquitto`",
+                path.display()
+            )
+        })?;
+        let names: Vec<&str> = names.lines().collect();
+        let server = authority.issue_server_for(&names, SERVER_LIFETIME)?;
+        // Trust in a new root comes before the first certificate from it.
+        self.write("ca.crt", authority.root_pem(), 0o644)?;
+        self.write("server.key", server.key_pem.secret(), 0o600)?;
+        self.write("server.crt", &server.chain_pem, 0o644)
+    }
+
     /// Tells a Mosquitto that runs here to read its files again. Where it runs elsewhere, or may not be signalled,
     /// somebody else has to.
     pub(crate) fn tell_broker(&self) -> anyhow::Result<()> {
@@ -87,9 +111,19 @@ impl Folder {
         Ok(())
     }
 
+    /// What root writes into the folder of the broker is the broker's: it reads it again as its own user.
+    fn give_to_owner(&self, file: &Path) -> std::io::Result<()> {
+        let folder = std::fs::metadata(&self.0)?;
+        if std::fs::metadata(file)?.uid() == 0 && folder.uid() != 0 {
+            chown(file, Some(folder.uid()), Some(folder.gid()))?;
+        }
+        Ok(())
+    }
+
     fn write(&self, name: &str, content: &str, mode: u32) -> anyhow::Result<()> {
         let (path, partial) = (self.0.join(name), self.0.join(format!("{name}.partial")));
         let written = write_synced(&partial, content.as_bytes(), mode)
+            .and_then(|()| self.give_to_owner(&partial))
             .and_then(|()| std::fs::rename(&partial, &path))
             .and_then(|()| sync_folder(&path));
         written.with_context(|| format!("cannot write {}", path.display()))
@@ -109,8 +143,6 @@ pub(crate) async fn configure(args: MosquittoArgs) -> anyhow::Result<()> {
     }
     names.extend(args.name);
     names.dedup();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let server = authority.issue_server_for(&names, SERVER_LIFETIME)?;
     let now = service_kit::Clock::start().wall();
     let revoked = data.store().await?.revoked_serials(now).await?;
     // As of long ago: every list that `serve` makes is newer.
@@ -118,9 +150,8 @@ pub(crate) async fn configure(args: MosquittoArgs) -> anyhow::Result<()> {
         revoked.iter().map(String::as_str),
         SystemTime::now() - Duration::from_secs(3_600),
     )?;
-    folder.write("ca.crt", authority.root_pem(), 0o644)?;
-    folder.write("server.key", server.key_pem.secret(), 0o600)?;
-    folder.write("server.crt", &server.chain_pem, 0o644)?;
+    folder.write(NAMES_FILE, &names.join("\n"), 0o644)?;
+    folder.certify(&authority)?;
     folder.write_list(&authority, &list)?;
     folder.write("acl", &access_rules(), 0o644)?;
     folder.write("mosquitto.conf", &configuration(&out, args.listen, &args.user), 0o644)?;

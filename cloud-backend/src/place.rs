@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::named;
 use crate::authority::Shared;
 use crate::cli::BrokerArgs;
-use crate::gate::{EndpointGate, ForeignGate, Gate, MosquittoGate};
+use crate::gate::{EndpointGate, ForeignGate, Gate, MosquittoGate, OurCredentials};
 use crate::ingest::Ingest;
 use crate::mosquitto::Folder;
 
@@ -50,15 +50,14 @@ impl Place {
 
     /// An external broker; it need not be there yet.
     pub(crate) fn dial(shared: &Shared, address: &Address, args: &BrokerArgs) -> anyhow::Result<Self> {
-        let authority = shared.current();
-        let identity = authority.issue_backend(BACKEND_NAME)?;
-        let (address, tls) = (address.clone(), authority.client_tls(&identity)?);
+        let (address, ours) = (address.clone(), OurCredentials::issue(shared.clone())?);
+        let client_id = BACKEND_NAME.to_owned();
+        let dial = Dial { address: address.clone(), credentials: ours.credentials.clone(), client_id };
         let gate: Arc<dyn Gate> = match &args.broker_dir {
-            Some(dir) => Arc::new(MosquittoGate::new(shared.clone(), Folder::open(dir)?, address.clone())),
-            None => Arc::new(ForeignGate),
+            Some(dir) => Arc::new(MosquittoGate::new(ours, Folder::open(dir)?, address)),
+            None => Arc::new(ForeignGate(ours)),
         };
-        let (link, client, events) =
-            mqtt_broker_client::link(Dial { address, tls, client_id: BACKEND_NAME.to_owned() });
+        let (link, client, events) = mqtt_broker_client::link(dial);
         Ok(Self::External { link: Box::new(link), client, events, gate })
     }
 

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use factory_tests::api::Api;
-use factory_tests::factory::{AgentState, add_user};
+use factory_tests::factory::{AgentState, Programs, add_user};
 use factory_tests::oracle::{judge, obligations, stored};
 use factory_tests::process::until;
 use serde_json::Value;
 
 use crate::enrolment::{Floor, status};
+use crate::external_broker::configured;
+use crate::mosquitto::Mosquitto;
 
 /// The lives of certificates are seconds here: a retired root is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -58,13 +60,33 @@ async fn one_more_renewal(state: &AgentState) -> Result<()> {
         .map(drop)
 }
 
+const LIVES: [&str; 4] = ["--certificate-lifetime", "15s", "--server-certificate-lifetime", "15s"];
+
 /// It takes most of a minute: a root goes when the certificates of before it are over, and those last 15 s.
 #[tokio::test(flavor = "multi_thread")]
 async fn issuer_root_and_all_certificates_are_replaced_under_load_without_a_loss_or_a_failed_request()
 -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let lives = ["--certificate-lifetime", "15s", "--server-certificate-lifetime", "15s"];
-    let floor = Floor::start(folder.path(), &lives).await?;
+    replace_everything(Floor::start(folder.path(), &LIVES).await?).await
+}
+
+/// The same where gateways and backend meet at Mosquitto, which is told by nobody but the backend; it takes as long.
+#[tokio::test(flavor = "multi_thread")]
+async fn issuer_root_and_all_certificates_are_replaced_under_load_behind_mosquitto_too() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (programs, data) = (Programs::beside_this_one()?, folder.path().join("backend/data"));
+    std::fs::create_dir_all(folder.path().join("backend"))?;
+    let broker = Mosquitto::start(folder.path().join("broker"), configured(&programs, &data)).await;
+    let (url, certificate) = (broker.url(), broker.folder().join("server.crt"));
+    let known = broker.folder().to_str().context("a path is text")?.to_owned();
+    let first = std::fs::read(&certificate)?;
+    let arguments = [LIVES.as_slice(), &["--broker", &url, "--broker-dir", &known]].concat();
+    replace_everything(Floor::start(folder.path(), &arguments).await?).await?;
+    assert_ne!(std::fs::read(&certificate)?, first, "the broker has another certificate");
+    Ok(())
+}
+
+async fn replace_everything(floor: Floor) -> Result<()> {
     let _machines = floor.machines().await?;
     floor.enrol(&floor.invite("hall-1", &[]).await?).await?;
     let (mut agent, state) = floor.launch().await?;

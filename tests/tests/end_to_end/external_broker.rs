@@ -26,6 +26,16 @@ fn backend_command(programs: &Programs, data: &Path, arguments: &[&str]) {
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// Has the backend's program write the folder of a Mosquitto.
+pub(crate) fn configured(programs: &Programs, data: &Path) -> impl FnOnce(&Path, SocketAddr) {
+    move |out, listen| {
+        let (out, listen) = (out.to_str().expect("text"), listen.to_string());
+        let arguments =
+            ["broker", "configure", "mosquitto", "--out", out, "--listen", &listen, "--user", "root"];
+        backend_command(programs, data, &arguments);
+    }
+}
+
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path is text")
 }
@@ -74,13 +84,7 @@ async fn a3_a_plant_behind_mosquitto_delivers_every_sample_once_although_the_bro
     let (root, data): (PathBuf, PathBuf) =
         (folder.path().join("backend"), folder.path().join("backend/data"));
     std::fs::create_dir_all(&root)?;
-    let configure = |out: &Path, listen: SocketAddr| {
-        let (out, listen) = (out.to_str().expect("text"), listen.to_string());
-        let arguments =
-            ["broker", "configure", "mosquitto", "--out", out, "--listen", &listen, "--user", "root"];
-        backend_command(&programs, &data, &arguments);
-    };
-    let mut broker = Mosquitto::start(folder.path().join("broker"), configure).await;
+    let mut broker = Mosquitto::start(folder.path().join("broker"), configured(&programs, &data)).await;
     let arguments = ["--broker", &broker.url(), "--broker-dir", text(broker.folder())?].map(str::to_owned);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ports = [any_port(), any_port(), any_port()];

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rumqttc::v5::MqttOptions;
@@ -60,13 +60,35 @@ impl fmt::Display for Address {
     }
 }
 
+/// Whom a broker is to be, and as whom it is dialled. They may be replaced: the next connection is made with the new
+/// ones, and one that is open stays. Copies share them.
+#[derive(Debug, Clone)]
+pub struct Credentials(Arc<RwLock<Arc<rustls::ClientConfig>>>);
+
+impl Credentials {
+    /// To begin with.
+    #[must_use]
+    pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
+        Self(Arc::new(RwLock::new(tls)))
+    }
+
+    /// From the next connection on.
+    pub fn replace(&self, tls: Arc<rustls::ClientConfig>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
+
+    fn current(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// How a broker is dialled.
 #[derive(Debug, Clone)]
 pub struct Dial {
     /// Where it is.
     pub address: Address,
     /// Whom it is to be, and as whom it is dialled.
-    pub tls: Arc<rustls::ClientConfig>,
+    pub credentials: Credentials,
     /// The MQTT client id.
     pub client_id: String,
 }
@@ -79,7 +101,7 @@ impl Dial {
             .set_clean_start(true)
             .set_connection_timeout(CONNECT_SECONDS)
             .set_max_packet_size(u32::try_from(PACKET_BYTES_MAX).ok())
-            .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(&self.tls))));
+            .set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(self.credentials.current())));
         let mut network = options.network_options();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);

@@ -29,7 +29,7 @@ use ingestion::{Broker, BrokerEvent, GatewayIdentity, PublishError};
 use protocol::{Channel, Topic};
 use tokio::sync::mpsc;
 
-pub use dial::{Address, AddressError, Dial};
+pub use dial::{Address, AddressError, Credentials, Dial};
 pub use link::Link;
 pub use metrics::{Metrics, Unusable};
 pub use presence::SILENCE_MAX;
