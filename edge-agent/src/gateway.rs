@@ -53,6 +53,14 @@ impl Gauges {
         certificate::left(&self.certificate, self.clock.wall())
     }
 
+    /// Until the next measurement: a certificate of a short life is looked at a hundred times in it, so that its alarms
+    /// come before its end.
+    fn interval(&self) -> Duration {
+        let left = self.certificate_left().filter(|left| left.percent > 0.0);
+        let hundredth = left.and_then(|l| Duration::try_from_secs_f64(l.days / l.percent * 86_400.0).ok());
+        hundredth.unwrap_or(GatewayTag::INTERVAL).clamp(PAUSE, GatewayTag::INTERVAL)
+    }
+
     fn reading(&self, tag: GatewayTag, value: Option<Value>) -> Reading {
         let quality = if value.is_some() { Quality::GOOD } else { Quality::BAD_WAITING_FOR_INITIAL_DATA };
         let gateway_timestamp = self.clock.wall().to_whole_millis();
@@ -61,7 +69,7 @@ impl Gauges {
     }
 }
 
-/// Measures every [`GatewayTag::INTERVAL`], and soon after an alarm was late, until `stop` is cancelled.
+/// Measures every [`GatewayTag::INTERVAL`] or more often, and soon after an alarm was late, until `stop` is cancelled.
 pub(crate) async fn run(
     gauges: Gauges,
     mut sink: Box<dyn MachineSink>,
@@ -77,7 +85,7 @@ pub(crate) async fn run(
         sink.accept(&readings);
         let next = async {
             tokio::time::sleep(PAUSE).await;
-            let rest = tokio::time::sleep(GatewayTag::INTERVAL - PAUSE);
+            let rest = tokio::time::sleep(gauges.interval() - PAUSE);
             tokio::select! {
                 () = rest => {}
                 () = gauges.punctuality.broken() => {}

@@ -272,3 +272,35 @@ async fn a_code_that_is_not_good_is_refused_with_the_reason_and_the_way_out() ->
     assert!(refused.contains("acme/hall-4") && refused.contains("acme/hall-1"), "{refused}");
     Ok(())
 }
+
+/// A minute and more: the shares of a certificate's life are waited for, and the last tenth must be long enough that its
+/// alarm is delivered on a busy machine before the connection ends with the certificate.
+#[tokio::test(flavor = "multi_thread")]
+async fn e3_a_certificate_that_is_not_renewed_raises_both_alarms_in_the_cloud_before_it_ends() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let floor = Floor::start(folder.path(), &["--certificate-lifetime", "80s"]).await?;
+    let _machines = floor.machines().await?;
+    floor.enrol(&floor.invite("hall-1", &[]).await?).await?;
+    // Bound and not listening: whoever asks for a renewal is refused, and nobody else gets the port.
+    let nobody = tokio::net::TcpSocket::new_v4()?;
+    nobody.bind("127.0.0.1:0".parse()?)?;
+    let file = floor.config().join("agent.toml");
+    let elsewhere = format!("https://{}", nobody.local_addr()?);
+    let text = std::fs::read_to_string(&file)?;
+    assert!(text.contains(&floor.cloud()), "{text}");
+    std::fs::write(&file, text.replace(&floor.cloud(), &elsewhere))?;
+    let (_agent, state) = floor.launch().await?;
+    let account = add_user(&floor.backend, "anna", &["--tenant", "acme"]).await?;
+    let api = Api::sign_in(floor.backend.state.http, &account.user, &account.password).await?;
+    for (alarm, priority) in [("certificate_ending", "high"), ("certificate_at_its_end", "critical")] {
+        let raised = || async {
+            let active = api.items("/tenants/acme/alarms?limit=100").await.ok()?;
+            active.into_iter().find(|row| row["alarm"] == alarm && row["machine"] == "gateway")
+        };
+        let raised = until(alarm, Duration::from_secs(120), raised).await?;
+        assert_eq!((&raised["priority"], &raised["state"]), (&json!(priority), &json!("UNACK")), "{raised}");
+    }
+    let error = status(&state).await.context("it runs")?["certificate"]["error"].clone();
+    assert!(error.as_str().is_some_and(|error| !error.is_empty()), "why it is not renewed is told: {error}");
+    Ok(())
+}

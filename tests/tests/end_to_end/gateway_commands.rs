@@ -77,6 +77,9 @@ async fn what_is_written_by_command_is_read_at_the_machine_and_only_what_is_name
     let refused =
         scene.command("w-2", write("oil_temperature", before.as_f64().unwrap_or(0.0) + 500.0)).await?;
     assert!(refused["reason"].as_str().is_some_and(|text| text.contains("write_tags")), "{refused}");
+    let pull = scene.command("p-1", json!({ "action": "pull_configuration" })).await?;
+    assert_eq!(pull["state"], "refused", "nothing is taken from the backend here: {pull}");
+    assert!(pull["reason"].as_str().is_some_and(|text| text.contains("[remote]")), "{pull}");
     let out_of_range = scene.command("w-3", write("pump_current", 1e9)).await?;
     assert_eq!(out_of_range["state"], "refused", "{out_of_range}");
     assert_eq!(scene.at_machine("press-1", "pump_current").await?.as_f64(), Some(41.5));
