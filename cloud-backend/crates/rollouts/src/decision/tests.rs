@@ -317,6 +317,7 @@ fn pause_holds_and_abort_leaves_everyone_what_runs() {
     assert_eq!(plant.state(), RolloutState::Aborted);
     let wishes = [Some("2.0.0".to_owned()), Some("1.0.0".to_owned()), None, None];
     assert_eq!(plant.wishes(), wishes, "who runs it keeps it, who does not keeps what it ran");
+    assert_eq!(plant.told(), [0, 1, 1], "who runs it hears nothing of the end");
     let error = plant.operate(Operation::Resume).expect_err("it is over").to_string();
     assert!(error.contains("rollout 1 is aborted") && error.contains("is paused"), "{error}");
 }
