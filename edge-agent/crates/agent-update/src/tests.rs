@@ -295,6 +295,20 @@ fn a_version_that_somebody_replaced_after_it_was_done_is_not_said_to_run() {
     assert_eq!(gateway.state(), (UpdateState::Done, Act::Nothing));
 }
 
+#[test]
+fn an_installer_that_is_started_a_fourth_time_gives_up_and_goes_back_if_anything_was_changed() {
+    for (steps, phase) in [(0, Phase::Failed), (1, Phase::RollingBack), (2, Phase::RollingBack)] {
+        let mut journal = journal(Baseline::default());
+        (0..steps).for_each(|_| journal.acted(Ok(()), at(1)));
+        let before = journal.phase();
+        (0..3).for_each(|_| journal.started(at(2)));
+        assert_eq!(journal.phase(), before, "power cuts are no fault of a version");
+        journal.started(at(3));
+        assert_eq!(journal.phase(), phase);
+        assert!(journal.detail().contains("started 3 times"), "{}", journal.detail());
+    }
+}
+
 /// What happens to the installer at a step.
 #[derive(Debug, Clone)]
 enum Event {
