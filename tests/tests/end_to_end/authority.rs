@@ -86,6 +86,7 @@ async fn issuer_root_and_all_certificates_are_replaced_under_load_behind_mosquit
     Ok(())
 }
 
+#[expect(clippy::print_stderr, reason = "says when each step was done")]
 async fn replace_everything(floor: Floor) -> Result<()> {
     let _machines = floor.machines().await?;
     floor.enrol(&floor.invite("hall-1", &[]).await?).await?;
