@@ -89,6 +89,8 @@ impl Plant {
     }
 }
 
+/// Takes some twelve seconds: each of four waves is watched for a second, and time that has passed is seen at the next
+/// look, two seconds apart.
 #[tokio::test]
 async fn a_version_comes_in_waves_stops_at_a_rollback_and_goes_back_on_demand() {
     let mut plant = Plant::start().await;
