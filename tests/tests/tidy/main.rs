@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("remote-configuration", &["plant-model", "protocol"]),
     ("ingestion", &["plant-model", "protocol"]),
     ("segments", &["plant-model", "protocol"]),
+    ("tiering", &["plant-model", "protocol", "segments"]),
     ("tenancy", &["plant-model", "protocol"]),
     ("fleet", &["plant-model", "protocol"]),
     // L3: adapters
@@ -33,8 +34,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),
     ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit", "tls-kit"]),
     ("gateway-identity", &["plant-model", "protocol", "service-kit", "tls-kit"]),
-    ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
-    ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy"]),
+    ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering"]),
+    ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering"]),
     ("mqtt-endpoint", &["plant-model", "protocol", "service-kit", "ingestion", "tls-kit"]),
     ("mqtt-broker-client", &["plant-model", "protocol", "service-kit", "ingestion"]),
     ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),
@@ -89,7 +90,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "plant-model",
     "protocol",
     "alarm-engine",
@@ -99,6 +100,7 @@ const PURE: [&str; 11] = [
     "remote-configuration",
     "ingestion",
     "segments",
+    "tiering",
     "tenancy",
     "fleet",
 ];
