@@ -177,6 +177,10 @@ pub trait TierStore: Send + Sync {
     /// [`ObjectState::Verified`], the objects of `supersedes` become [`ObjectState::Superseded`], and all segments of the
     /// gateway within its range that did not change after `as_of` count as archived; their late segments go. Answers how
     /// many segments that were.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] (`as_of` and what is): a verified object of the gateway that is not in `supersedes`
+    /// overlaps its range, or one in `supersedes` is not verified. Nothing was written.
     fn commit_object<'a>(
         &'a self,
         tenant: &'a TenantId,
@@ -185,19 +189,28 @@ pub trait TierStore: Send + Sync {
         supersedes: Vec<ObjectId>,
     ) -> PortFuture<'a, u64>;
 
+    /// The retention of objects is over: verified ones become [`ObjectState::Superseded`]; others are left as they are.
+    /// Answers how many those were.
+    fn retire_objects<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        objects: Vec<ObjectId>,
+        now: Timestamp,
+    ) -> PortFuture<'a, u64>;
+
     /// Forgets an object that is not [`ObjectState::Verified`], after its bytes are gone.
     fn forget_object<'a>(&'a self, tenant: &'a TenantId, object: ObjectId) -> PortFuture<'a, ()>;
 
     /// Objects in a state, oldest change first.
     fn objects_in<'a>(&'a self, tenant: &'a TenantId, state: ObjectState) -> PortFuture<'a, Vec<ObjectRow>>;
 
-    /// Drops bodies of archived segments of a gateway before a minute, at most `limit` of them, oldest first. Answers how
-    /// many segments and bytes that were. The space is free for others without anybody's help.
+    /// Drops bodies of archived segments of a gateway in a range, at most `limit` of them, oldest first. Answers how
+    /// many segments and bytes of bodies that were. The space is free for others without anybody's help.
     fn drop_bodies<'a>(
         &'a self,
         tenant: &'a TenantId,
         gateway: &'a GatewayId,
-        before: Minute,
+        minutes: Range<Minute>,
         limit: usize,
     ) -> PortFuture<'a, Dropped>;
 
@@ -214,21 +227,22 @@ pub trait TierStore: Send + Sync {
         segments: Vec<(SegmentKey, SealedSegment)>,
     ) -> PortFuture<'a, u64>;
 
-    /// Drops whole segments before a minute, archived or not, at most `limit`, oldest first: the end of their retention.
+    /// Drops whole archived segments in a range, at most `limit`, oldest first: the end of their retention. Answers how
+    /// many and how many bytes of heads and bodies that were.
     fn drop_segments<'a>(
         &'a self,
         tenant: &'a TenantId,
         gateway: &'a GatewayId,
-        before: Minute,
+        minutes: Range<Minute>,
         limit: usize,
     ) -> PortFuture<'a, Dropped>;
 
-    /// Drops rollups before an hour, at most `limit`, oldest first.
+    /// Drops rollups in a range, at most `limit`, oldest first.
     fn drop_hours<'a>(
         &'a self,
         tenant: &'a TenantId,
         gateway: &'a GatewayId,
-        before: Hour,
+        hours: Range<Hour>,
         limit: usize,
     ) -> PortFuture<'a, Dropped>;
 

@@ -181,7 +181,7 @@ pub enum ObjectState {
     Writing,
     /// It was read back and compared; samples may rely on it.
     Verified,
-    /// Another one holds everything of it; it goes when nobody can be reading it any more.
+    /// Another one holds everything of it, or its retention is over; it goes when nobody can be reading it any more.
     Superseded,
 }
 
