@@ -19,10 +19,24 @@
 //!   revision it saw ([`StoreError::Conflict`] otherwise): two who work on one gateway at a time do not overwrite each other.
 //! * A body goes only when an object that was read back and compared holds its samples, and nothing was added since.
 
+mod hold;
+mod kind;
+mod lifecycle;
+mod plan;
+mod policy;
 mod port;
+mod price;
 mod rows;
 
+pub use hold::{Hold, HoldAct, HoldId, HoldScope};
+pub use kind::tag_kind;
+pub use lifecycle::{POLICY_VERSIONS_KEPT, PolicyConflict, PolicyStore, RunRecord, SavedPolicy};
+pub use plan::{
+    Action, GatewayTiers, Move, OBJECT_BYTES_MIN, OBJECT_DAYS_MAX, OBJECT_GRACE, Plan, WRITES_MAX, plan,
+};
+pub use policy::{ARCHIVE_AFTER_MAX, DAY, Keep, PERIOD_MAX, Policy, PolicyMistakes, SAMPLES_MIN, YEAR};
 pub use port::{PortFuture, StoreError, TierStore};
+pub use price::{Micros, PriceError, Prices, StoragePrice};
 pub use rows::{
     DayUsage, Dropped, Hour, HourRow, LateSegment, ObjectId, ObjectRow, ObjectState, Parts, Revision,
     SealSet, SealingStream, SegmentKey, SegmentRow, SegmentWrite, TagRecord, UnsealedBatch,

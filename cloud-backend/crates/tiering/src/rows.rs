@@ -145,6 +145,18 @@ impl Hour {
         Self(at.micros().div_euclid(Self::MICROS))
     }
 
+    /// Hours since 1970.
+    #[must_use]
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+
+    /// The hour of that number.
+    #[must_use]
+    pub const fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+
     /// Its first instant.
     #[must_use]
     pub const fn start(self) -> Timestamp {
