@@ -19,6 +19,7 @@
 //!   revision it saw ([`StoreError::Conflict`] otherwise): two who work on one gateway at a time do not overwrite each other.
 //! * A body goes only when an object that was read back and compared holds its samples, and nothing was added since.
 
+mod archive;
 mod hold;
 mod kind;
 mod lifecycle;
@@ -28,6 +29,11 @@ mod port;
 mod price;
 mod rows;
 
+pub use archive::{
+    Archive, ArchiveError, ArchiveFuture, Contents, MachineContents, MachineSource, NewKey, ObjectKey,
+    ObjectKeys, ObjectQuery, ObjectSamples, ObjectWriter, ReadBudget, ReadCost, SegmentsOfMachine,
+    StoredObject, TagContents, TagDigest, TagReader, Union, Written, contents_of_minutes, object_path,
+};
 pub use hold::{Hold, HoldAct, HoldId, HoldScope};
 pub use kind::tag_kind;
 pub use lifecycle::{POLICY_VERSIONS_KEPT, PolicyConflict, PolicyStore, RunRecord, SavedPolicy};
