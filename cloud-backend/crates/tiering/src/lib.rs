@@ -31,7 +31,7 @@ mod rows;
 
 pub use archive::{
     Archive, ArchiveError, ArchiveFuture, Contents, MachineContents, MachineSource, NewKey, ObjectKey,
-    ObjectKeys, ObjectQuery, ObjectSamples, ObjectWriter, ReadBudget, ReadCost, SegmentsOfMachine,
+    ObjectKeys, ObjectFacts, ObjectQuery, ObjectSamples, ObjectWriter, ReadBudget, ReadCost, SegmentsOfMachine,
     StoredObject, TagContents, TagDigest, TagReader, Union, Written, contents_of_minutes, object_path,
 };
 pub use hold::{Hold, HoldAct, HoldId, HoldScope};
