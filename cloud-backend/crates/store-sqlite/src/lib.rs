@@ -9,8 +9,8 @@
 //! - A file that is damaged, missing or newer than this program is never replaced: the store refuses to
 //!   open and says which file and what to do.
 //!
-//! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`]
-//! and [`tenancy::ConfigurationStore`].
+//! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`],
+//! [`tenancy::ConfigurationStore`] and [`tiering::TierStore`].
 //! The tables are described in `src/migrations`.
 
 mod codec;
@@ -22,6 +22,7 @@ mod file;
 mod fleet_reads;
 mod ingest;
 mod readers;
+mod tiers;
 mod writer;
 
 use std::collections::HashSet;

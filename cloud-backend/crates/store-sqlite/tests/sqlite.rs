@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use conformance::fixture::*;
 use conformance::{
-    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, tenants,
+    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, tenants, tiers,
 };
 use fleet::FleetStore;
 use ingestion::{Fate, IngestStore};

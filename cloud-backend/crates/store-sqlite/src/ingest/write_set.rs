@@ -14,6 +14,7 @@ use super::ledger::{StreamKey, Streams};
 use super::{alarms, losses};
 use crate::codec::{execute, int, row, sequence_number};
 use crate::error::Fault;
+use crate::tiers::is_sealed;
 
 pub(super) fn apply(c: &Connection, set: &WriteSet, stored_at: Timestamp) -> Result<Applied, Fault> {
     let mut work = Application { c, stored_at, streams: Streams::default(), unreadable: BTreeMap::new() };
@@ -90,6 +91,9 @@ impl Application<'_> {
                       AND NOT EXISTS (SELECT 1 FROM quarantine WHERE gateway = ?1 AND epoch = ?2
                                       AND stream = ?3 AND sequence = ?4)";
         let (gateway, epoch, stream) = key.columns();
+        if key.stream == StreamId::Telemetry && is_sealed(self.c, (gateway, epoch), sequence)? {
+            return Ok(false);
+        }
         let number = sequence_number(sequence);
         let free = row(self.c, sql, params![gateway, epoch, stream, number], |r| Ok(r.get::<_, bool>(0)?))?;
         Ok(free.unwrap_or(false))

@@ -12,16 +12,18 @@ pub(crate) mod identity;
 pub(crate) mod ingest;
 pub(crate) mod reads;
 pub(crate) mod tenants;
+pub(crate) mod tiers;
 
 use std::sync::Arc;
 
 use fleet::FleetStore;
 use ingestion::IngestStore;
 use tenancy::TenancyStore;
+use tiering::TierStore;
 
 /// Opens a store. Each call opens the same data anew; a store that was opened before may be gone.
 pub(crate) trait Laboratory {
-    type Store: IngestStore + FleetStore + TenancyStore + 'static;
+    type Store: IngestStore + FleetStore + TenancyStore + TierStore + 'static;
 
     fn open(&self) -> Arc<Self::Store>;
 }
@@ -84,6 +86,18 @@ macro_rules! conformance_suite {
                 nothing_belongs_to_a_tenant_or_user_that_is_not_there,
                 a_session_ends_by_removal_by_expiry_and_by_too_many_newer_ones,
                 tenants_do_not_see_each_other,
+            }
+            tiers::{
+                a_batch_is_either_a_batch_or_sealed_and_shown_once_in_both,
+                of_two_who_seal_at_a_time_one_is_told_and_wrote_nothing,
+                a_sealed_batch_that_comes_again_is_a_duplicate_gap_or_not,
+                in5_two_samples_of_one_instant_are_both_kept_through_sealing_and_merging,
+                st8_late_data_are_merged_so_that_a_minute_has_one_segment,
+                segments_are_read_by_range_with_or_without_bodies,
+                unsealed_batches_are_found_by_time_in_all_epochs,
+                a_tag_keeps_its_number_through_epochs_and_catalogues,
+                an_hour_is_due_until_its_rollup_has_seen_the_last_change,
+                an_unknown_tenant_has_no_tiers,
             }
         }
     };
