@@ -34,6 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),
     ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit", "tls-kit"]),
     ("gateway-identity", &["plant-model", "protocol", "service-kit", "tls-kit"]),
+    ("tenant-keys", &["plant-model"]),
     ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering"]),
     ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering"]),
     ("mqtt-endpoint", &["plant-model", "protocol", "service-kit", "ingestion", "tls-kit"]),
