@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use plant_model::TenantId;
+use plant_model::{GatewayId, TenantId};
 use thiserror::Error;
+use tiering::Revision;
 use tokio_postgres::error::SqlState;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -97,6 +98,8 @@ pub(crate) enum Fault {
     AlreadyExists { kind: &'static str, id: String },
     #[error("there is no {kind} {id}")]
     NotFound { kind: &'static str, id: String },
+    #[error("the tiers of gateway {gateway} are at revision {}, not {}", .found.0, .expected.0)]
+    Conflict { gateway: GatewayId, expected: Revision, found: Revision },
 }
 
 impl Fault {
@@ -118,10 +121,11 @@ impl From<Fault> for ingestion::StoreError {
             Fault::Sql(error) if Fault::is_damage(&error) => Self::Corrupt(error.to_string()),
             Fault::UnknownTenant(tenant) => Self::UnknownTenant(tenant),
             Fault::Contradiction(detail) => Self::Contradiction(detail),
-            // Its operations neither add nor look for a thing by its name.
+            // Its operations neither add nor look for a thing by its name, nor move what rests.
             Fault::Sql(_)
             | Fault::Pool(_)
             | Fault::Silent(_)
+            | Fault::Conflict { .. }
             | Fault::AlreadyExists { .. }
             | Fault::NotFound { .. } => Self::Unavailable(Box::new(fault)),
         }
@@ -139,6 +143,7 @@ impl From<Fault> for fleet::StoreError {
             | Fault::Pool(_)
             | Fault::Silent(_)
             | Fault::Contradiction(_)
+            | Fault::Conflict { .. }
             | Fault::AlreadyExists { .. }
             | Fault::NotFound { .. } => Self::Unavailable(Box::new(fault)),
         }
@@ -153,10 +158,29 @@ impl From<Fault> for tenancy::StoreError {
             Fault::AlreadyExists { kind, id } => Self::AlreadyExists { kind, id },
             Fault::NotFound { kind, id } => Self::NotFound { kind, id },
             Fault::UnknownTenant(tenant) => Self::NotFound { kind: "tenant", id: tenant.to_string() },
-            // What contradicts itself is only what gateways send.
-            Fault::Sql(_) | Fault::Pool(_) | Fault::Silent(_) | Fault::Contradiction(_) => {
-                Self::Unavailable(Box::new(fault))
-            }
+            // What contradicts itself is only what gateways send, and only what rests has revisions.
+            Fault::Sql(_)
+            | Fault::Pool(_)
+            | Fault::Silent(_)
+            | Fault::Contradiction(_)
+            | Fault::Conflict { .. } => Self::Unavailable(Box::new(fault)),
+        }
+    }
+}
+
+impl From<Fault> for tiering::StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unreadable(detail) => Self::Corrupt(detail),
+            Fault::Sql(error) if Fault::is_damage(&error) => Self::Corrupt(error.to_string()),
+            Fault::UnknownTenant(tenant) => Self::UnknownTenant(tenant),
+            Fault::Conflict { gateway, expected, found } => Self::Conflict { gateway, expected, found },
+            Fault::Sql(_)
+            | Fault::Pool(_)
+            | Fault::Silent(_)
+            | Fault::Contradiction(_)
+            | Fault::AlreadyExists { .. }
+            | Fault::NotFound { .. } => Self::Unavailable(Box::new(fault)),
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod alarms;
 mod gateways;
 mod ledger;
 mod samples;
+mod sealed;
 
 use deadpool_postgres::Transaction;
 use fleet::{
@@ -24,7 +25,7 @@ impl PostgresStore {
         work: impl for<'t> FnOnce(&'t Transaction<'t>, TenantId) -> Work<'t, T> + Send + 'a,
     ) -> PortFuture<'a, Result<T, StoreError>> {
         let tenant = tenant.clone();
-        let scope = Scope::Telemetry(tenant.clone());
+        let scope = Scope::Tiers(tenant.clone());
         Box::pin(async move {
             let read = self.readers.read(scope, move |t| work(t, tenant)).await;
             read.map_err(|fault: Fault| fault.into())

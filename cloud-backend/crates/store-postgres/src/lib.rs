@@ -8,8 +8,9 @@
 //! - A connection goes back to the others only after its transaction ended well. After a fault, and when nobody
 //!   waits any more, it is closed.
 //!
-//! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`] and
-//! [`tenancy::ConfigurationStore`].
+//! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`],
+//! [`tenancy::ConfigurationStore`] [`tiering::TierStore`] and
+//! [`tiering::PolicyStore`].
 //! The tables are described in `src/migrations`.
 
 mod codec;
@@ -20,7 +21,9 @@ mod enrolment;
 mod error;
 mod fleet_reads;
 mod ingest;
+mod lifecycle;
 mod open;
+mod tiers;
 
 pub use error::PostgresError;
 

@@ -1,4 +1,4 @@
-//! Samples, by decoding the batches that overlap a range.
+//! Samples, by decoding the segments and the batches that overlap a range.
 //!
 //! Batches are found by the time of their latest sample. A batch that overlaps `[start, end)` ends at
 //! `start` or later, and, no batch being longer than `longest_span`, before `end + longest_span`.
@@ -14,6 +14,7 @@ use service_kit::Clock;
 use tokio_postgres::{Portal, Row};
 
 use super::gateways::catalogues;
+use super::sealed::Sealed;
 use crate::codec::{Columns, Params, epoch_bits, row, rows, stream_code};
 use crate::error::Fault;
 
@@ -57,10 +58,12 @@ pub(super) async fn samples(
     query: &SampleQuery,
 ) -> Result<SampleSet, Fault> {
     let (tags, places) = resolve(t, tenant, query).await?;
+    let sealed = Sealed::of(t, tenant, query, &tags).await?;
     let mut collector = Collector::new(query, tags);
     if query.start >= query.end || places.is_empty() {
         return Ok(collector.finish());
     }
+    sealed.collect(query, &mut collector).await?;
     let sql = "SELECT epoch, sequence, body FROM batch WHERE tenant = $1 AND gateway = $2 AND stream = $3
                AND last_at >= $4 AND last_at < $5 AND first_at < $6 ORDER BY last_at, epoch, sequence";
     let (start, end) = (query.start.micros(), query.end.micros());
