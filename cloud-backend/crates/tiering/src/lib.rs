@@ -22,12 +22,15 @@
 mod archive;
 mod hold;
 mod kind;
+mod latest;
 mod lifecycle;
 mod plan;
 mod policy;
 mod port;
 mod price;
+mod rolling;
 mod rows;
+mod sealing;
 
 pub use archive::{
     Archive, ArchiveError, ArchiveFuture, Contents, MachineContents, MachineSource, NewKey, ObjectKey,
@@ -36,6 +39,7 @@ pub use archive::{
 };
 pub use hold::{Hold, HoldAct, HoldId, HoldScope};
 pub use kind::tag_kind;
+pub use latest::{Latest, LatestError, Newest};
 pub use lifecycle::{POLICY_VERSIONS_KEPT, PolicyConflict, PolicyStore, RunRecord, SavedPolicy};
 pub use plan::{
     Action, GatewayTiers, Move, OBJECT_BYTES_MIN, OBJECT_DAYS_MAX, OBJECT_GRACE, Plan, WRITES_MAX, plan,
@@ -43,7 +47,9 @@ pub use plan::{
 pub use policy::{ARCHIVE_AFTER_MAX, DAY, Keep, PERIOD_MAX, Policy, PolicyMistakes, SAMPLES_MIN, YEAR};
 pub use port::{PortFuture, StoreError, TierStore};
 pub use price::{Micros, PriceError, Prices, StoragePrice};
+pub use rolling::roll_next;
 pub use rows::{
     DayUsage, Dropped, Hour, HourRow, LateSegment, ObjectId, ObjectRow, ObjectState, Parts, Revision,
     SealSet, SealingStream, SegmentKey, SegmentRow, SegmentWrite, TagRecord, UnsealedBatch,
 };
+pub use sealing::{Progress, SealError, SealedWave, seal_next};
