@@ -37,6 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tenant-keys", &["plant-model"]),
     ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering"]),
     ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering"]),
+    ("archive-parquet", &["plant-model", "protocol", "segments", "tiering"]),
     ("mqtt-endpoint", &["plant-model", "protocol", "service-kit", "ingestion", "tls-kit"]),
     ("mqtt-broker-client", &["plant-model", "protocol", "service-kit", "ingestion"]),
     ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),

@@ -27,7 +27,7 @@ use plant_model::{MachineId, TenantId, Timestamp};
 use segments::{SegmentError, Sourced, TagNumber};
 use thiserror::Error;
 
-pub use digest::{Contents, MachineContents, TagContents, TagDigest};
+pub use digest::{Contents, MachineContents, TagContents, TagDigest, TagHash};
 pub use machine::{MachineSource, SegmentsOfMachine, TagReader, Union, contents_of_minutes};
 pub use place::object_path;
 
@@ -112,14 +112,20 @@ pub enum ArchiveError {
 
 /// Keeps the objects of the archive of each tenant. A path is that of [`ObjectRow::path`]: relative to the tenant.
 pub trait Archive: Send + Sync {
-    /// Begins an object. Nothing is there to be read before [`ObjectWriter::finish`] is ready.
+    /// Begins an object of days, start and end being boundaries of days; samples outside are not taken. Nothing is there to
+    /// be read before [`ObjectWriter::finish`] is ready.
     ///
     /// # Errors
     /// [`ArchiveError::Exists`], here or at the end.
-    fn create<'a>(&'a self, tenant: &'a TenantId, path: &'a str) -> ArchiveFuture<'a, Box<dyn ObjectWriter>>;
+    fn create<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        path: &'a str,
+        days: Range<Timestamp>,
+    ) -> ArchiveFuture<'a, Box<dyn ObjectWriter>>;
 
     /// Reads a whole object back from where it lies, and says what it holds and weighs, as [`ObjectWriter::finish`] did.
-    /// The row needs only its path.
+    /// Of the row, only path, start and end are looked at.
     ///
     /// # Errors
     /// [`ArchiveError::Damaged`] where bytes are not an object; an object with other samples is told by comparing.
@@ -166,9 +172,18 @@ pub trait ObjectWriter: Send {
     fn finish(self: Box<Self>) -> ArchiveFuture<'static, Written>;
 }
 
+/// What was written or verified.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// What the object is: equal if and only if nothing was damaged.
+    pub object: ObjectFacts,
+    /// What it took.
+    pub cost: ReadCost,
+}
+
 /// What an object is: what the row of the manifest has to say of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct ObjectFacts {
     /// What it holds.
     pub contents: Contents,
     /// Its size.
@@ -177,8 +192,6 @@ pub struct Written {
     pub sha256: [u8; 32],
     /// What [`ObjectRow::directory`] has to be.
     pub directory: Bytes,
-    /// What it took.
-    pub cost: ReadCost,
 }
 
 /// What to read of an object.

@@ -35,7 +35,7 @@ mod sealing;
 pub use archive::{
     Archive, ArchiveError, ArchiveFuture, Contents, MachineContents, MachineSource, NewKey, ObjectKey,
     ObjectKeys, ObjectFacts, ObjectQuery, ObjectSamples, ObjectWriter, ReadBudget, ReadCost, SegmentsOfMachine,
-    StoredObject, TagContents, TagDigest, TagReader, Union, Written, contents_of_minutes, object_path,
+    StoredObject, TagContents, TagDigest, TagHash, TagReader, Union, Written, contents_of_minutes, object_path,
 };
 pub use hold::{Hold, HoldAct, HoldId, HoldScope};
 pub use kind::tag_kind;

@@ -63,20 +63,40 @@ impl TagDigest {
     /// Of samples in order; `None` if there are none.
     #[must_use]
     pub fn of(samples: &[Sourced]) -> Option<Self> {
-        let (first, last) = (samples.first()?, samples.last()?);
-        let mut hash = Sha256::new();
+        let mut hash = TagHash::default();
+        hash.add(samples);
+        hash.finish()
+    }
+}
+
+/// A digest in the making, of samples that do not lie in memory at one time.
+#[derive(Debug, Clone, Default)]
+pub struct TagHash {
+    hash: Sha256,
+    samples: u64,
+    ends: Option<(Timestamp, Timestamp)>,
+}
+
+impl TagHash {
+    /// Adds the next samples, in order.
+    pub fn add(&mut self, samples: &[Sourced]) {
+        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return };
         let mut line = Vec::with_capacity(64);
         for sample in samples {
             line.clear();
             append(&mut line, sample);
-            hash.update(&line);
+            self.hash.update(&line);
         }
-        Some(Self {
-            samples: samples.len() as u64,
-            first: first.sample.timestamp(),
-            last: last.sample.timestamp(),
-            sha256: hash.finalize().into(),
-        })
+        self.samples += samples.len() as u64;
+        let first = self.ends.map_or(first.sample.timestamp(), |(first, _)| first);
+        self.ends = Some((first, last.sample.timestamp()));
+    }
+
+    /// What came together; `None` if nothing did.
+    #[must_use]
+    pub fn finish(self) -> Option<TagDigest> {
+        let (first, last) = self.ends?;
+        Some(TagDigest { samples: self.samples, first, last, sha256: self.hash.finalize().into() })
     }
 }
 
