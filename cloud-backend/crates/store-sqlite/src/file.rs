@@ -30,6 +30,7 @@ const TENANT_MIGRATIONS: &[&str] = &[
     include_str!("migrations/tenant-0002.sql"),
     include_str!("migrations/tenant-0003.sql"),
     include_str!("migrations/tenant-0004.sql"),
+    include_str!("migrations/tenant-0005.sql"),
 ];
 
 /// Up to this size a file is read from end to end when the store opens, about a quarter of a second;

@@ -24,6 +24,7 @@ mod hold;
 mod kind;
 mod latest;
 mod lifecycle;
+mod moves;
 mod plan;
 mod policy;
 mod port;
@@ -33,14 +34,16 @@ mod rows;
 mod sealing;
 
 pub use archive::{
-    Archive, ArchiveError, ArchiveFuture, Contents, MachineContents, MachineSource, NewKey, ObjectKey,
-    ObjectKeys, ObjectFacts, ObjectQuery, ObjectSamples, ObjectWriter, ReadBudget, ReadCost, SegmentsOfMachine,
-    StoredObject, TagContents, TagDigest, TagHash, TagReader, Union, Written, contents_of_minutes, object_path,
+    Archive, ArchiveError, ArchiveFuture, Contents, MachineContents, MachineSource, NewKey, ObjectFacts,
+    ObjectKey, ObjectKeys, ObjectQuery, ObjectSamples, ObjectWriter, ReadBudget, ReadCost, SegmentsOfMachine,
+    StoredObject, TagContents, TagDigest, TagHash, TagReader, Union, Written, contents_of_minutes,
+    object_path,
 };
 pub use hold::{Hold, HoldAct, HoldId, HoldScope};
 pub use kind::tag_kind;
 pub use latest::{Latest, LatestError, Newest};
 pub use lifecycle::{POLICY_VERSIONS_KEPT, PolicyConflict, PolicyStore, RunRecord, SavedPolicy};
+pub use moves::{CATCH_UP, Compared, MoveError, Moved, Mover, Restored, look};
 pub use plan::{
     Action, GatewayTiers, Move, OBJECT_BYTES_MIN, OBJECT_DAYS_MAX, OBJECT_GRACE, Plan, WRITES_MAX, plan,
 };
