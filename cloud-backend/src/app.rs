@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fleet::{AlarmFilter, FleetStore};
 use gateway_api::{Certifier, GatewayApi, GatewayServer};
-use http_api::{ApiState, Commands, Configurations, HttpServer, LiveFeed};
+use http_api::{ApiState, Commands, Configurations, History, HttpServer, LiveFeed};
 use ingestion::IngestStore;
 use sd_notify::NotifyState;
 use service_kit::{Clock, stop_signal};
 use tenancy::{ConfigurationStore, TenancyStore};
+use tiering::Archive;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ const ALARM_PAGE: u32 = 500;
 /// The parts, listening and not yet running.
 struct Parts {
     store: Arc<dyn Store>,
+    archive: Arc<dyn Archive>,
     http: HttpServer,
     place: Place,
     feed: LiveFeed,
@@ -72,6 +74,7 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let servers = ServerNames { names: server_names(args), lifetime: args.server_certificate_lifetime };
     let keeper = Keeper::open(data, servers)?;
     let store = data.store().await?;
+    let archive = data.archive()?;
     let feed = LiveFeed::new();
     restore(&feed, &store).await.context("cannot read the latest state from the store")?;
     let place = match &args.broker.broker {
@@ -83,7 +86,7 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let authority = keeper.authority.clone();
     let certifier =
         Arc::new(Authority { authority, lifetime: args.certificate_lifetime, signer: data.signer() });
-    Ok(Parts { store, http, place, feed, gateways, certifier, keeper })
+    Ok(Parts { store, archive, http, place, feed, gateways, certifier, keeper })
 }
 
 /// The names in the certificate that gateways see.
@@ -120,7 +123,7 @@ async fn restore(feed: &LiveFeed, store: &Arc<dyn Store>) -> anyhow::Result<()> 
 }
 
 async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-    let Parts { store, http, place, feed, gateways, certifier, keeper } = parts;
+    let Parts { store, archive, http, place, feed, gateways, certifier, keeper } = parts;
     let clock = Clock::start();
     let (stopping, health) = (CancellationToken::new(), Arc::new(Health::default()));
     let ingest_store: Arc<dyn IngestStore> = Arc::<dyn Store>::clone(&store);
@@ -152,7 +155,9 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     let commands = Commands::new(Arc::new(BrokerLine(Arc::clone(&broker))));
     let (live, line) = (feed.clone(), commands.clone());
     let changes = Configurations { store: configurations, check: Arc::new(AgentCheck) };
-    let api = ApiState::new(store, Arc::clone(&tenancy), live, line, changes, Arc::new(operator), clock)?;
+    let history = History::new(Arc::<dyn Store>::clone(&store), archive);
+    let operator = Arc::new(operator);
+    let api = ApiState::new(store, history, Arc::clone(&tenancy), live, line, changes, operator, clock)?;
     let shared = Shared { store: ingest_store, broker, feed, commands, health, stopping: stopping.clone() };
 
     let mut tasks = JoinSet::new();

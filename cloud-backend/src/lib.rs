@@ -38,6 +38,7 @@ mod machine_check;
 mod mosquitto;
 mod operator;
 mod place;
+mod query;
 mod revocation;
 mod rotation;
 mod store;
@@ -57,6 +58,7 @@ pub use config::{
     ChangeArgs, ConfigArgs, ConfigCommand, DiffArgs, ExportArgs, GatewayName, HistoryArgs, PushArgs,
     RollbackArgs,
 };
+pub use query::QueryArgs;
 
 /// Does what the command line says.
 ///
@@ -80,6 +82,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Gateway(GatewayCommand::Revoke(args)) => gateways::revoke(args).await,
             Command::Config(command) => config::run(command).await,
             Command::Gateway(GatewayCommand::Command(args)) => gateway_command::run(*args).await,
+            Command::Query(args) => query::query(*args).await,
             Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Broker(BrokerCommand::Configure(ConfigureCommand::Mosquitto(args))) => {

@@ -24,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ingestion", &["plant-model", "protocol"]),
     ("segments", &["plant-model", "protocol"]),
     ("tiering", &["plant-model", "protocol", "segments"]),
+    ("history", &["plant-model", "protocol", "segments", "tiering"]),
     ("tenancy", &["plant-model", "protocol"]),
     ("fleet", &["plant-model", "protocol"]),
     // L3: adapters
@@ -40,7 +41,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("archive-parquet", &["plant-model", "protocol", "segments", "tiering"]),
     ("mqtt-endpoint", &["plant-model", "protocol", "service-kit", "ingestion", "tls-kit"]),
     ("mqtt-broker-client", &["plant-model", "protocol", "service-kit", "ingestion"]),
-    ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "service-kit"]),
+    ("http-api", &["plant-model", "protocol", "segments", "tiering", "history", "fleet", "tenancy", "service-kit"]),
     ("pki", &["plant-model", "service-kit", "tls-kit"]),
     ("gateway-api", &["plant-model", "protocol", "tenancy", "service-kit", "tls-kit"]),
     // L4: composition roots
@@ -77,6 +78,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "tenancy",
             "store-sqlite",
             "store-postgres",
+            "tiering",
+            "history",
+            "archive-parquet",
             "mqtt-endpoint",
             "mqtt-broker-client",
             "http-api",
@@ -92,7 +96,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "plant-model",
     "protocol",
     "alarm-engine",
@@ -103,6 +107,7 @@ const PURE: [&str; 12] = [
     "ingestion",
     "segments",
     "tiering",
+    "history",
     "tenancy",
     "fleet",
 ];

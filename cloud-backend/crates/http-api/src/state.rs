@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Exposition, HttpMetrics};
 use crate::password::{PasswordError, Passwords};
-use crate::{Commands, Configurations, LiveFeed};
+use crate::{Commands, Configurations, History, LiveFeed};
 
 /// What a port answers: a future that can be sent between threads.
 pub type PortFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -31,6 +31,7 @@ pub trait Operations: Send + Sync {
 #[derive(Clone)]
 pub struct ApiState {
     pub(crate) fleet: Arc<dyn FleetStore>,
+    pub(crate) history: History,
     pub(crate) tenancy: Arc<dyn TenancyStore>,
     pub(crate) live: LiveFeed,
     pub(crate) commands: Commands,
@@ -41,13 +42,15 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// From the stores, the feed of live values, the way of commands, the configurations of
+    /// From the stores, the tiers of samples, the feed of live values, the way of commands, the configurations of
     /// gateways, and the program.
     ///
     /// # Errors
     /// The system gave no random bytes.
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the program")]
     pub fn new(
         fleet: Arc<dyn FleetStore>,
+        history: History,
         tenancy: Arc<dyn TenancyStore>,
         live: LiveFeed,
         commands: Commands,
@@ -57,6 +60,7 @@ impl ApiState {
     ) -> Result<Self, PasswordError> {
         Ok(Self {
             fleet,
+            history,
             tenancy,
             live,
             commands,

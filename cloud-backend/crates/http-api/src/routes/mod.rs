@@ -1,5 +1,6 @@
 //! The table of all routes, and the router and the OpenAPI document made from it.
 
+mod aggregate;
 mod alarms;
 mod commands;
 mod configuration;
@@ -8,6 +9,7 @@ mod gateway_commands;
 mod ledger;
 mod live;
 mod operations;
+mod sample_file;
 mod samples;
 mod session;
 
@@ -40,6 +42,7 @@ fn table() -> Vec<Route> {
         guarded(Permission::ReadFleet, routes!(fleet::machines)),
         guarded(Permission::ReadFleet, routes!(fleet::machine)),
         guarded(Permission::ReadFleet, routes!(samples::samples)),
+        guarded(Permission::ReadFleet, routes!(aggregate::aggregate)),
         guarded(Permission::ReadAlarms, routes!(alarms::alarms)),
         guarded(Permission::ReadAlarms, routes!(alarms::transitions)),
         guarded(Permission::OperateAlarms, routes!(commands::give)),

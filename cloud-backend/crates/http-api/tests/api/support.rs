@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use archive_parquet::ParquetArchive;
 use fleet::Presence;
 use http_api::{
-    ApiState, CommandLine, Commands, Configurations, Exposition, HttpServer, LiveFeed, MetricKind,
+    ApiState, CommandLine, Commands, Configurations, Exposition, History, HttpServer, LiveFeed, MetricKind,
     Operations, PortFuture, SendError, hash_password,
 };
 use ingestion::{Applied, Arrival, IngestStore, WriteSet};
@@ -35,6 +36,7 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) struct Api {
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<SqliteStore>,
+    pub(crate) archive: Arc<ParquetArchive>,
     pub(crate) feed: LiveFeed,
     pub(crate) commands: Commands,
     pub(crate) line: Arc<Line>,
@@ -105,14 +107,29 @@ impl Api {
         let commands = Commands::new(line.clone());
         let configurations = Configurations { store: store.clone(), check: Arc::new(AgentCheck) };
         let (live, way) = (feed.clone(), commands.clone());
-        let state = ApiState::new(store.clone(), store.clone(), live, way, configurations, operations, clock)
+        let archive = Arc::new(archive(directory.path()));
+        let history = History::new(store.clone(), archive.clone());
+        let (fleet, tenancy) = (store.clone(), store.clone());
+        let state = ApiState::new(fleet, history, tenancy, live, way, configurations, operations, clock)
             .expect("random bytes");
         let server = HttpServer::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
         let address = server.local_addr();
         let shutdown = CancellationToken::new();
         let served = Some(tokio::spawn(server.run(state, shutdown.clone())));
         let client = reqwest::Client::new();
-        Self { address, store, feed, commands, line, ready, shutdown, served, client, _directory: directory }
+        Self {
+            address,
+            store,
+            archive,
+            feed,
+            commands,
+            line,
+            ready,
+            shutdown,
+            served,
+            client,
+            _directory: directory,
+        }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -188,6 +205,13 @@ impl Api {
         let at = Timestamp::from_micros(START + millis * 1_000);
         self.feed.live(&acme(), &gw_1(), &Live { at, latest, links, transitions: Vec::new() });
     }
+}
+
+/// An archive without objects.
+fn archive(directory: &std::path::Path) -> ParquetArchive {
+    let place = directory.join("archive");
+    std::fs::create_dir(&place).expect("a directory");
+    ParquetArchive::open(&format!("file://{}", place.display()), []).expect("an archive")
 }
 
 async fn populate(store: &SqliteStore) {
