@@ -107,10 +107,11 @@ impl PolicyStore for PostgresStore {
         let sql = "INSERT INTO tier_turn (tenant, holder, until_at, outcome) VALUES ($1, $2, $3, '')
                    ON CONFLICT (tenant) DO UPDATE SET holder = excluded.holder, until_at = excluded.until_at
                    WHERE tier_turn.holder IN ('', excluded.holder) OR tier_turn.until_at <= $4";
+        let holder = escaped(holder).into_owned();
         self.change_lifecycle(tenant, move |t, tenant| {
             Box::pin(async move {
                 let (now, until) = (now.micros(), until.micros());
-                Ok(execute(t, sql, &[&tenant.as_str(), &escaped(holder), &until, &now]).await? == 1)
+                Ok(execute(t, sql, &[&tenant.as_str(), &holder, &until, &now]).await? == 1)
             })
         })
     }
@@ -124,9 +125,9 @@ impl PolicyStore for PostgresStore {
     ) -> PortFuture<'a, ()> {
         let sql =
             "UPDATE tier_turn SET holder = '', ended_at = $3, outcome = $4 WHERE tenant = $1 AND holder = $2";
+        let (holder, outcome) = (escaped(holder).into_owned(), escaped(outcome).into_owned());
         self.change_lifecycle(tenant, move |t, tenant| {
             Box::pin(async move {
-                let (holder, outcome) = (escaped(holder), escaped(outcome));
                 execute(t, sql, &[&tenant.as_str(), &holder, &now.micros(), &outcome]).await?;
                 Ok(())
             })
@@ -146,8 +147,9 @@ impl PolicyStore for PostgresStore {
         gateway: &'a GatewayId,
         before: Timestamp,
     ) -> PortFuture<'a, Vec<(Timestamp, Dropped)>> {
+        let gateway = gateway.clone();
         self.look_at_lifecycle(tenant, move |t, tenant| {
-            Box::pin(async move { journal_usage(t, (&tenant, gateway), before).await })
+            Box::pin(async move { journal_usage(t, (&tenant, &gateway), before).await })
         })
     }
 
@@ -157,8 +159,9 @@ impl PolicyStore for PostgresStore {
         gateway: &'a GatewayId,
         range: Range<Timestamp>,
     ) -> PortFuture<'a, Dropped> {
+        let gateway = gateway.clone();
         self.change_lifecycle(tenant, move |t, tenant| {
-            Box::pin(async move { drop_journal(t, (&tenant, gateway), &range).await })
+            Box::pin(async move { drop_journal(t, (&tenant, &gateway), &range).await })
         })
     }
 }
@@ -272,18 +275,17 @@ async fn journal_usage(
         steps_that_are_over!(),
         " GROUP BY day"
     );
-    let of =
-        rows(t, steps, &[&tenant, &gateway, &i64::MIN, &before, &day], |r| Ok((r.time(0)?, r.count(1)?)));
-    for (start, count) in of.await? {
+    let read = |r: &Row| Ok((r.time(0)?, r.count(1)?));
+    let found = rows(t, steps, &[&tenant, &gateway, &i64::MIN, &before, &day], read).await?;
+    for (start, count) in found {
         days.entry(start).or_default().rows = count;
     }
     let batches =
         "SELECT last_at - ((last_at % $5) + $5) % $5 AS day, sum(octet_length(body))::bigint FROM batch
                    WHERE tenant = $1 AND gateway = $2 AND stream = $3 AND last_at < $4 GROUP BY day";
     let stream = stream_code(StreamId::Alarm);
-    let of =
-        rows(t, batches, &[&tenant, &gateway, &stream, &before, &day], |r| Ok((r.time(0)?, r.count(1)?)));
-    for (start, bytes) in of.await? {
+    let found = rows(t, batches, &[&tenant, &gateway, &stream, &before, &day], read).await?;
+    for (start, bytes) in found {
         days.entry(start).or_default().bytes = bytes;
     }
     Ok(days.into_iter().collect())
