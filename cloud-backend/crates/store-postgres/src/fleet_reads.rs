@@ -2,6 +2,7 @@
 
 pub(crate) mod alarms;
 mod gateways;
+mod latest;
 mod ledger;
 mod samples;
 mod sealed;
@@ -100,6 +101,6 @@ impl FleetStore for PostgresStore {
         &'a self,
         tenant: &'a TenantId,
     ) -> PortFuture<'a, Result<Vec<GatewayLatest>, StoreError>> {
-        self.of_tenant(tenant, |t, tenant| Box::pin(async move { samples::latest(t, &tenant).await }))
+        self.of_tenant(tenant, |t, tenant| Box::pin(async move { latest::latest(t, &tenant).await }))
     }
 }

@@ -26,8 +26,8 @@ use crate::SqliteStore;
 use crate::error::Fault;
 use crate::writer::Target;
 
-pub(crate) use catalogue::{save_tag, tags};
-pub(crate) use reads::segments;
+pub(crate) use catalogue::{save_tag, series, tags};
+pub(crate) use reads::{latest, segments};
 pub(crate) use streams::is_sealed;
 
 impl SqliteStore {

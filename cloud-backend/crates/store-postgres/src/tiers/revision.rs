@@ -13,7 +13,7 @@ impl Of<'_> {
         Ok(row(self.t, sql, &[&tenant, &gateway], |r| r.count(0).map(Revision)).await?.unwrap_or_default())
     }
 
-    pub(super) async fn sealed_latest(&self) -> Result<Option<Vec<u8>>, Fault> {
+    pub(crate) async fn sealed_latest(&self) -> Result<Option<Vec<u8>>, Fault> {
         let sql = "SELECT latest FROM tier WHERE tenant = $1 AND gateway = $2 AND latest IS NOT NULL";
         let (tenant, gateway) = self.key();
         row(self.t, sql, &[&tenant, &gateway], |r| r.bytes(0).map(<[u8]>::to_vec)).await

@@ -67,7 +67,7 @@ impl Of<'_> {
         .await
     }
 
-    pub(super) async fn series(
+    pub(crate) async fn series(
         &self,
         epoch: Epoch,
     ) -> Result<BTreeMap<SeriesId, (MachineId, TagNumber)>, Fault> {

@@ -4,18 +4,15 @@
 //! `start` or later, and, no batch being longer than `longest_span`, before `end + longest_span`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use fleet::{Collector, GatewayLatest, LatestScan, SampleQuery, SampleSet, TagInfo};
+use fleet::{Collector, SampleQuery, SampleSet, TagInfo};
 use plant_model::{DataType, GatewayId, TagId};
 use protocol::{Batch, BatchBody, SeriesId, SeriesSamples, StreamId, TagRole};
 use rusqlite::{Connection, Row, params};
 use segments::{Head, Minute, SegmentError, TagNumber};
-use service_kit::Clock;
 use tiering::{Parts, SegmentRow};
 
-use super::gateways::catalogues;
-use crate::codec::{Columns, epoch_bits, row, rows};
+use crate::codec::{Columns, row, rows};
 use crate::error::Fault;
 use crate::tiers;
 
@@ -28,10 +25,6 @@ const SEGMENTS_PER_QUERY_MAX: usize = 30_000;
 
 /// Segments in memory at a time: some ten megabytes where they are large.
 const SEGMENTS_AT_A_TIME: usize = 100;
-
-/// Batches that are looked through, back from the newest, for the latest samples: an hour at one batch in
-/// 5 s, longer than any sensible heartbeat of a tag that does not change.
-const BATCHES_PER_LATEST_MAX: u32 = 720;
 
 const TELEMETRY: i64 = StreamId::Telemetry.code() as i64;
 
@@ -169,30 +162,4 @@ fn read_batch(gateway: &GatewayId, r: &Row<'_>) -> Result<Vec<SeriesSamples>, Fa
         Ok(_) => Err(Fault::Unreadable(format!("{}: it holds no samples", name(r)?))),
         Err(error) => Err(Fault::unreadable(&name(r)?, &error)),
     }
-}
-
-/// The newest samples of every gateway in its current epoch.
-pub(super) fn latest(c: &Connection) -> Result<Vec<GatewayLatest>, Fault> {
-    catalogues(c, None)?
-        .into_iter()
-        .map(|(gateway, catalogue)| {
-            let mut scan = LatestScan::new(&catalogue, Clock::system());
-            let sql =
-                "SELECT epoch, sequence, body FROM batch WHERE gateway = ?1 AND stream = ?2 AND epoch = ?3
-                       ORDER BY last_at DESC, sequence DESC LIMIT ?4";
-            let mut statement = c.prepare_cached(sql)?;
-            let epoch = epoch_bits(catalogue.epoch);
-            let mut batches =
-                statement.query(params![gateway.as_str(), TELEMETRY, epoch, BATCHES_PER_LATEST_MAX])?;
-            while let Some(batch) = batches.next()? {
-                scan.look_at(&read_batch(&gateway, batch)?);
-                if scan.is_complete() {
-                    break;
-                }
-            }
-            drop(batches);
-            drop(statement);
-            Ok(GatewayLatest { gateway, catalogue: Arc::new(catalogue), samples: scan.finish() })
-        })
-        .collect()
 }

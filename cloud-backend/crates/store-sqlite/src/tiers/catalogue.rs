@@ -52,7 +52,7 @@ pub(crate) fn tags(
     })
 }
 
-pub(super) fn series(
+pub(crate) fn series(
     c: &Connection,
     gateway: &GatewayId,
     epoch: Epoch,

@@ -98,6 +98,9 @@ macro_rules! conformance_suite {
                 a_tag_keeps_its_number_through_epochs_and_catalogues,
                 an_hour_is_due_until_its_rollup_has_seen_the_last_change,
                 an_unknown_tenant_has_no_tiers,
+                in6_the_latest_samples_are_the_same_after_sealing_and_late_data_do_not_move_them,
+                st6_a_backlog_is_sealed_in_waves_without_a_loss_and_waits_for_its_catalogue,
+                rollups_of_hours_follow_what_is_sealed,
             }
         }
     };

@@ -1,14 +1,14 @@
 //! Sealing, segments, hours: the tiers as the store keeps them.
 
 use bytes::Bytes;
-use fleet::{FleetStore, SampleQuery, SeriesData, Shape};
+use fleet::{FleetStore, LatestSample, SampleQuery, SeriesData, Shape};
 use ingestion::Fate;
 use plant_model::{GatewayId, MachineId, Sample, Timestamp};
 use protocol::{Batch, BatchBody, Epoch, SeriesId, SeriesSamples, StreamId, TagRole};
 use segments::{Content, Gatherer, Head, Merged, Minute, Place, Stored, TagKind, TagNumber, merge};
 use tiering::{
     Hour, HourRow, LateSegment, Parts, Revision, SealSet, SegmentKey, SegmentWrite, StoreError, TierStore,
-    UnsealedBatch,
+    UnsealedBatch, roll_next, seal_next,
 };
 
 use super::Laboratory;
@@ -366,4 +366,115 @@ pub(crate) async fn an_unknown_tenant_has_no_tiers(lab: &impl Laboratory) {
     let range = at(0)..at(1);
     let objects = store.objects(&tenant(), None, range).await.expect("works");
     assert_eq!(objects.iter().map(|o| (o.start, o.end)).collect::<Vec<_>>(), none);
+}
+
+/// Seals all that may be sealed as the program does.
+pub(crate) async fn seal_all(store: &impl TierStore, now: Timestamp) -> usize {
+    let mut batches = 0;
+    loop {
+        let done = seal_next(store, &tenant(), &gateway(), now, now).await.expect("sealing works");
+        let Some(wave) = done.sealed else { return batches };
+        batches += wave.batches;
+    }
+}
+
+/// Series, time, value and since when, of the latest samples.
+async fn latest(store: &impl FleetStore) -> Vec<(u32, i64, f64, i64)> {
+    let all = store.latest_samples(&tenant()).await.expect("works");
+    let told = |l: &LatestSample| {
+        let value = l.sample.value.as_ref().and_then(plant_model::Value::as_f64).expect("a number");
+        (l.series.0, l.sample.timestamp().micros() - T0, value, l.unchanged_since.micros() - T0)
+    };
+    all[0].samples.iter().map(told).collect()
+}
+
+pub(crate) async fn in6_the_latest_samples_are_the_same_after_sealing_and_late_data_do_not_move_them(
+    lab: &impl Laboratory,
+) {
+    let store = plant(lab).await;
+    let batches = [
+        encode(EPOCH, 1, &samples(2, &[(5, 1.0), (10, 0.0)])),
+        encode(EPOCH, 2, &samples(1, &[(MINUTE, 8.0)])),
+        encode(EPOCH, 3, &samples(2, &[(MINUTE + 40, 0.0)])),
+        // An hour late.
+        encode(EPOCH, 4, &samples(1, &[(-60 * MINUTE, 3.0)])),
+        encode(EPOCH, 5, &samples(1, &[(2 * MINUTE, 8.0)])),
+    ];
+    send(&*store, TELEMETRY, batches).await;
+    let expected = [(1, 2 * MINUTE, 8.0, MINUTE), (2, MINUTE + 40, 0.0, 10)];
+    assert_eq!(latest(&*store).await, expected);
+    // All were received at the same time: the stream is silent after a while.
+    assert_eq!(seal_all(&*store, at(20 * MINUTE)).await, 5);
+    assert_eq!(latest(&*lab.open()).await, expected, "nothing but segments is left");
+    let late = encode(EPOCH, 6, &samples(1, &[(MINUTE - 5, 4.0)]));
+    send(&*store, TELEMETRY, [late]).await;
+    assert_eq!(latest(&*store).await, expected, "late and not sealed");
+    assert_eq!(seal_all(&*store, at(20 * MINUTE)).await, 1);
+    assert_eq!(latest(&*store).await, expected, "late and sealed");
+    let next = Epoch::from_u64(EPOCH.as_u64() + 1);
+    save_catalogue(&*store, catalogue(next, &[(7, "pressure", TagRole::Plain)]), 1).await;
+    assert_eq!(latest(&*store).await, [(7, 2 * MINUTE, 8.0, MINUTE)], "known under its new number");
+    send(&*store, TELEMETRY, [encode(next, 1, &samples(7, &[(3 * MINUTE, 9.0)]))]).await;
+    assert_eq!(latest(&*store).await, [(7, 3 * MINUTE, 9.0, 3 * MINUTE)]);
+}
+
+pub(crate) async fn st6_a_backlog_is_sealed_in_waves_without_a_loss_and_waits_for_its_catalogue(
+    lab: &impl Laboratory,
+) {
+    const BATCHES: u64 = 1_200;
+    let store = lab.open();
+    add_tenant(&*store).await;
+    let batch = |n: u64| {
+        let at = i64::try_from(n).expect("small") * 5_000_000;
+        batch_at(EPOCH, n, &[at, at + 1_000_000])
+    };
+    send(&*store, TELEMETRY, (1..=BATCHES).map(batch)).await;
+    let now = at(20 * MINUTE);
+    let waits = seal_next(&*store, &tenant(), &gateway(), now, now).await.expect("works");
+    assert_eq!(
+        (waits.sealed, waits.waits_for),
+        (None, Some((EPOCH, SeriesId(1)))),
+        "nobody knows its series"
+    );
+    assert_eq!(waits.oldest_received_at, Some(at(0)));
+    save_catalogue(&*store, press(EPOCH), 0).await;
+    let before = shown(&*store).await;
+    let first = seal_next(&*store, &tenant(), &gateway(), now, now).await.expect("works");
+    let wave = first.sealed.expect("a wave");
+    assert_eq!((wave.batches, wave.revision), (segments::WAVE_BATCHES_MAX, Revision(1)));
+    assert_eq!(shown(&*store).await, before, "half of it sealed");
+    assert_eq!(seal_all(&*store, now).await, 200);
+    assert_eq!(shown(&*lab.open()).await, before);
+    assert_eq!(before.len(), 2_400);
+    let minutes = rows(&*store, Parts::Heads).await.len();
+    assert_eq!(minutes, 101, "one segment a minute, those of two waves too");
+}
+
+pub(crate) async fn rollups_of_hours_follow_what_is_sealed(lab: &impl Laboratory) {
+    const HOUR: i64 = Hour::MICROS;
+    let store = plant(lab).await;
+    let start = Hour::of(at(HOUR)).start().micros() - T0;
+    let every = |from: i64, count: i64| (0..count).map(|n| from + n * MINUTE).collect::<Vec<_>>();
+    send(&*store, TELEMETRY, [batch_at(EPOCH, 4, &every(start, 30))]).await;
+    send(&*store, StreamId::Diagnostic, [diagnostic(1, vec![gap(TELEMETRY, 1, 3)])]).await;
+    let now = at(start + HOUR + 30 * MINUTE);
+    assert_eq!(seal_all(&*store, now).await, 1);
+    let running = at(start + HOUR - 1);
+    assert_eq!(roll_next(&*store, &tenant(), &gateway(), running).await.expect("works"), 0, "it is not over");
+    assert_eq!(roll_next(&*store, &tenant(), &gateway(), now).await.expect("works"), 1);
+    assert_eq!(roll_next(&*store, &tenant(), &gateway(), now).await.expect("works"), 0);
+    let hour = Hour::of(at(start));
+    let read = || async {
+        let range = hour..Hour::from_number(hour.number() + 1);
+        let rows = store.hours(&tenant(), &gateway(), &machine(), range).await.expect("works");
+        let rollups = segments::rollups_from_bytes(&rows[0].rollups).expect("readable");
+        let rollup = rollups[&TagNumber(0)].clone();
+        (rollup.count, rollup.last.expect("there").value.as_f64())
+    };
+    assert_eq!(read().await, (30, Some(4.0)));
+    // One that was believed lost comes late, and is of the hour.
+    send(&*store, TELEMETRY, [batch_at(EPOCH, 3, &every(start + 30 * MINUTE, 10))]).await;
+    assert_eq!(seal_all(&*store, now).await, 1);
+    assert_eq!(roll_next(&*store, &tenant(), &gateway(), now).await.expect("works"), 1);
+    assert_eq!(read().await, (40, Some(3.0)));
 }
