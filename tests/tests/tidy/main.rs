@@ -37,7 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("gateway-identity", &["plant-model", "protocol", "service-kit", "tls-kit"]),
     ("tenant-keys", &["plant-model"]),
     ("store-sqlite", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering"]),
-    ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering"]),
+    ("store-postgres", &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "segments", "tiering", "tls-kit"]),
     ("archive-parquet", &["plant-model", "protocol", "segments", "tiering"]),
     ("mqtt-endpoint", &["plant-model", "protocol", "service-kit", "ingestion", "tls-kit"]),
     ("mqtt-broker-client", &["plant-model", "protocol", "service-kit", "ingestion"]),

@@ -1,5 +1,6 @@
 //! Why the store did not open, and why an operation failed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use plant_model::{GatewayId, TenantId};
@@ -17,12 +18,30 @@ pub enum PostgresError {
     Uri(String),
     /// The way there is not protected.
     #[error(
-        "{server} is on another host, and this program does not speak TLS with PostgreSQL yet. Reach it by a Unix \
-         socket or a tunnel on this host, or say sslmode=disable where the network itself is protected"
+        "{server} is on another host, and the URI asks for no TLS. Add ?sslmode=verify-full&sslrootcert=FILE with the \
+         authority of its certificate, or say sslmode=disable where the network itself is protected"
     )]
     Clear {
         /// Where.
         server: String,
+    },
+    /// The file of authorities that the URI names is of no use.
+    #[error("the authority in sslrootcert cannot be used")]
+    Authority(#[source] Cause),
+    /// Somebody answers there whom nobody vouches for.
+    #[error(
+        "{server} showed a certificate that is not to be trusted: {} does not vouch for it under this name. Nothing was \
+         sent to it. Give in sslrootcert the authority that certified this server, and in the URI the name in its \
+         certificate", .authority.display()
+    )]
+    Untrusted {
+        /// Where.
+        server: String,
+        /// The file with the authorities.
+        authority: PathBuf,
+        /// What is wrong with the certificate.
+        #[source]
+        source: Cause,
     },
     /// Nobody answers there, or not to this user.
     #[error("cannot connect to {server}; is it running, and may this user connect?")]
