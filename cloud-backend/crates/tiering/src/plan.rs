@@ -3,7 +3,8 @@
 //! The unit is a day (UTC). A day is *settled* when objects hold everything of it. In one run, in this order:
 //!
 //! 1. days that are closed and in no object are archived, each into an object of its own;
-//! 2. objects of which days got late data are written again, as a whole;
+//! 2. objects of which days got late data are written again, as a whole, and not sooner after their last writing than a
+//!    closed day is archived;
 //! 3. small objects that lie side by side become one of at least [`OBJECT_BYTES_MIN`] or [`OBJECT_DAYS_MAX`] days; each
 //!    sample is written again for that only once, because a row of small ones waits until it is long enough;
 //! 4. of settled days, what is older than the policy asks goes: bodies, then whole segments, then rollups of hours;
@@ -228,6 +229,10 @@ impl<'a> Planner<'a> {
             let range = object.start..object.end;
             let late: Vec<_> = days.iter().filter(|usage| overlap(&day(usage.start), &range)).collect();
             if late.is_empty() || self.tiers.is_sealing_behind || self.is_written(&range) {
+                continue;
+            }
+            // More may come: an object that is written again and again is waited for like a day.
+            if !self.is_due(object.changed_at.plus(self.policy.archive_after)) {
                 continue;
             }
             let samples = late.iter().map(|usage| usage.samples).sum::<u64>().max(object.samples);

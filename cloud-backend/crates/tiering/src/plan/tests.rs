@@ -99,6 +99,9 @@ fn an_object_whose_days_got_late_data_is_written_again_as_a_whole() {
     let plan = plan_of(at(5), &[], &tiers);
     assert_eq!(short(&plan), [("rewrite", 0..3)]);
     assert_eq!(plan.moves[0].action, Action::Rewrite(objects[0].clone()));
+    let soon = plan_of(at(3).plus(hours(5)), &[], &tiers);
+    assert!(short(&soon).is_empty(), "it was written five hours ago: {soon:?}");
+    assert_eq!(soon.next_at, Some(at(3).plus(hours(6))));
     let behind = GatewayTiers { is_sealing_behind: true, ..tiers };
     assert_eq!(short(&plan_of(at(5), &[], &behind)), []);
 }
