@@ -14,6 +14,7 @@
 //!
 #![doc = include_str!("../COLUMNS.md")]
 
+mod days;
 mod decode;
 mod encode;
 mod error;

@@ -14,6 +14,7 @@ use tiering::{
     ObjectSamples, ReadBudget, ReadCost, TagContents, TagHash, TagRecord, Written,
 };
 
+use crate::days;
 use crate::error::{blocking, damaged, of_store};
 use crate::index::{self, IndexMachine, IndexTag};
 use crate::machine::ObjectMachine;
@@ -25,9 +26,6 @@ const REQUESTS_AT_A_TIME: usize = 4;
 
 /// Bytes from the end of an object that are fetched first when nothing is known of it.
 const TAIL_GUESS_BYTES: u64 = 1 << 20;
-
-/// Microseconds in a day.
-const DAY_MICROS: i64 = 86_400_000_000;
 
 /// One object, and what reading it cost so far.
 pub(crate) struct Reader<'a> {
@@ -154,6 +152,7 @@ impl Reader<'_> {
 
     /// Reads everything once, in the order in which it lies.
     pub(crate) async fn verify(mut self, days: Range<Timestamp>) -> Result<Written, ArchiveError> {
+        let days = days::split(&days).map_err(ArchiveError::Misuse)?;
         let (length, tail_start, tail, object) = self.tail().await?;
         let (mut hash, mut hashed) = (Sha256::new(), 0);
         let mut contents = Contents::default();
@@ -235,7 +234,7 @@ struct Check {
     path: String,
     object: Object,
     groups: Sparse,
-    days: Range<Timestamp>,
+    days: Vec<Range<Timestamp>>,
 }
 
 impl Check {
@@ -248,11 +247,8 @@ impl Check {
         let mut tags = Vec::new();
         for tag in source.tags() {
             let mut hash = TagHash::default();
-            let mut start = self.days.start;
-            while start < self.days.end {
-                let end = Timestamp::from_micros(start.micros().saturating_add(DAY_MICROS));
-                hash.add(&reader.samples(tag.number, &(start..end))?);
-                start = end;
+            for day in &self.days {
+                hash.add(&reader.samples(tag.number, day)?);
             }
             let digest = hash.finish().ok_or_else(|| damaged(&self.path, "a tag has no samples"))?;
             tags.push(TagContents { tag: tag.clone(), digest });

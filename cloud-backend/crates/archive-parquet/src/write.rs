@@ -25,22 +25,16 @@ use tiering::{
     ReadCost, TagContents, TagHash, TagReader, TagRecord, Written,
 };
 
-use crate::encode;
 use crate::error::{blocking, damaged, of_store};
 use crate::index::{COLUMNS_KEY, COLUMNS_TEXT, INDEX_KEY, Index, IndexMachine, IndexTag, Span, directory};
 use crate::layout::{self, GROUP_ROWS_MAX};
+use crate::{days, encode};
 
 /// Bytes of a part: an S3 object has at most 10,000, so that the largest is 160 GB.
 const PART_BYTES: usize = 16 << 20;
 
 /// Rows that are made at a time.
 const BATCH_ROWS: usize = 65_536;
-
-/// Microseconds in a day: samples of a tag are asked for by the day.
-const DAY_MICROS: i64 = 86_400_000_000;
-
-/// Most days of an object.
-const DAYS_MAX: i64 = 366;
 
 /// Where the bytes of the file go: hashed, counted, and kept until they are sent.
 #[derive(Default)]
@@ -71,7 +65,7 @@ impl Write for Sink {
 /// The file, without where it goes.
 struct File {
     path: String,
-    days: Range<Timestamp>,
+    days: Vec<Range<Timestamp>>,
     schema: SchemaRef,
     writer: ArrowWriter<Sink>,
     /// The row group that is being made, and its rows.
@@ -83,10 +77,7 @@ struct File {
 impl File {
     fn new(path: &str, days: Range<Timestamp>, key: Option<&NewKey>) -> Result<Self, ArchiveError> {
         let wrong = |error: &dyn std::fmt::Display| ArchiveError::Misuse(format!("{path}: {error}"));
-        let count = (days.end.micros() - days.start.micros()) / DAY_MICROS;
-        if !(1..=DAYS_MAX).contains(&count) || days.start.micros() % DAY_MICROS != 0 {
-            return Err(wrong(&format_args!("an object has 1 to {DAYS_MAX} whole days")));
-        }
+        let days = days::split(&days).map_err(|detail| wrong(&detail))?;
         let encryption = key.map(|key| {
             FileEncryptionProperties::builder(key.key.expose().to_vec())
                 .with_footer_key_metadata(key.metadata.to_vec())
@@ -139,15 +130,12 @@ impl File {
         tag: &TagRecord,
     ) -> Result<Option<(IndexTag, TagContents)>, ArchiveError> {
         let (mut hash, mut spans, mut uses) = (TagHash::default(), Vec::new(), 0);
-        let mut start = self.days.start;
-        while start < self.days.end {
-            let end = Timestamp::from_micros(start.micros() + DAY_MICROS);
-            let samples = reader.samples(tag.number, &(start..end))?;
+        for day in self.days.clone() {
+            let samples = reader.samples(tag.number, &day)?;
             hash.add(&samples);
             for chunk in samples.chunks(BATCH_ROWS) {
                 uses |= self.rows(tag, chunk, &mut spans)?;
             }
-            start = end;
         }
         Ok(hash.finish().map(|digest| {
             let contents = TagContents { tag: tag.clone(), digest };
