@@ -129,7 +129,8 @@ impl<'s> Application<'_, 's> {
     /// A batch that comes after all lies below others that may just be being sealed. Whoever does that has not seen it:
     /// the higher revision makes him look again, before he takes everything below for sealed.
     async fn note_recovered(&self, key: &StreamKey) -> Result<(), Fault> {
-        let sql = "UPDATE tier SET revision = revision + 1 WHERE tenant = $1 AND gateway = $2";
+        let sql = "INSERT INTO tier AS t (tenant, gateway, revision) VALUES ($1, $2, 1)
+                   ON CONFLICT (tenant, gateway) DO UPDATE SET revision = t.revision + 1";
         execute(self.t, sql, &[&self.tenant.as_str(), &key.gateway.as_str()]).await?;
         Ok(())
     }
