@@ -31,6 +31,7 @@ use crate::machine_check::AgentCheck;
 use crate::operator::Operator;
 use crate::place::Place;
 use crate::revocation::{InForce, Revocation};
+use crate::sealing::Sealing;
 use crate::store::Store;
 use crate::worker::Shared;
 
@@ -148,6 +149,7 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
         revoked: Arc::new(move || poke.notify_one()),
         clock,
     };
+    let sealing = Sealing { store: Arc::<dyn Store>::clone(&store), health: Arc::clone(&health), clock };
     let operator =
         Operator { store: Arc::clone(&ingest_store), source: place.source(), health: Arc::clone(&health) };
     let expiry = Expiry { store: Arc::clone(&tenancy), health: Arc::clone(&health) };
@@ -167,6 +169,7 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     tasks.spawn(named("certificate authority", keeper.run(stopping.clone())));
     tasks.spawn(named("certificate ends", expiry.run(stopping.clone())));
     tasks.spawn(named("revocation", revocation.run(revoked, stopping.clone())));
+    tasks.spawn(named("sealing", sealing.run(stopping.clone())));
     tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
 
     let outcome = tokio::select! {

@@ -8,6 +8,7 @@ use ingestion::GatewayIdentity;
 use plant_model::{TenantId, Timestamp};
 
 use crate::books::Books;
+use crate::sealing::SealHealth;
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub(crate) struct Health {
     certificate_ends: Mutex<Vec<(GatewayIdentity, Timestamp)>>,
     /// What became of every message.
     pub(crate) books: Books,
+    /// What became of sealing.
+    pub(crate) sealing: SealHealth,
     /// Messages that went through a transaction.
     pub(crate) messages: Counter,
     /// Transactions.

@@ -41,6 +41,7 @@ mod place;
 mod query;
 mod revocation;
 mod rotation;
+mod sealing;
 mod store;
 mod worker;
 

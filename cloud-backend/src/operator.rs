@@ -49,6 +49,7 @@ impl Operations for Operator {
         self.expose_ingest(out);
         self.expose_books(out);
         self.expose_certificates(out);
+        self.health.sealing.expose(out);
         match &self.source {
             Source::Endpoint(endpoint) => {
                 expose_endpoint(endpoint, out);

@@ -1,6 +1,6 @@
 //! Seals what gateways sent, and makes rollups of the hours that are over: a reconciler.
 //!
-//! One gateway at a time, so that no more than one wave is in memory ([`segments::WAVE_SAMPLES_MAX`]), and each for a
+//! One gateway at a time, so that no more than one wave is in memory (`WAVE_SAMPLES_MAX` of `segments`), and each for a
 //! few waves, so that a backlog of weeks does not keep the others waiting. What fails is tried again later; what was
 //! not sealed is still a batch.
 
@@ -70,13 +70,14 @@ impl SealHealth {
         let mut begins = false;
         self.change(|state| {
             match progress.oldest_received_at {
-                Some(at) => drop(state.oldest.insert(key.clone(), at)),
-                None => drop(state.oldest.remove(key)),
-            }
+                Some(at) => state.oldest.insert(key.clone(), at),
+                None => state.oldest.remove(key),
+            };
             state.failing.remove(key);
-            match progress.waits_for {
-                Some(_) => begins = state.waiting.insert(key.clone()),
-                None => drop(state.waiting.remove(key)),
+            if progress.waits_for.is_some() {
+                begins = state.waiting.insert(key.clone());
+            } else {
+                state.waiting.remove(key);
             }
         });
         begins
@@ -177,7 +178,7 @@ impl Sealing {
         let mut keys = Vec::new();
         for tenant in tenancy.tenants().await? {
             let gateways = fleet.gateways(&tenant.id).await?;
-            keys.extend(gateways.into_iter().map(|info| (tenant.id.clone(), info.gateway)));
+            keys.extend(gateways.into_iter().map(|info| (tenant.id.clone(), info.id)));
         }
         Ok(keys)
     }
@@ -190,7 +191,9 @@ impl Sealing {
         error!(tenant.id = %key.0, gateway.id = %key.1, error = crate::worker::chain(cause), wait_ms = wait.as_millis(),
             "batches are not sealed; they stay batches");
         self.health.sealing.failures.add(1);
-        self.health.sealing.change(|state| drop(state.failing.insert(key)));
+        self.health.sealing.change(|state| {
+            state.failing.insert(key);
+        });
     }
 
     /// Seals some waves of a gateway and makes its hours. Answers whether there is more.
