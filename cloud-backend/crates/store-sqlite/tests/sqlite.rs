@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use conformance::fixture::*;
 use conformance::{
-    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, tenants, tiers,
+    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, lifecycle, moves,
+    reads, tenants, tiers,
 };
 use fleet::FleetStore;
 use ingestion::{Fate, IngestStore};
@@ -71,6 +72,12 @@ proptest! {
     fn the_ledger_balances_whatever_arrives(groups in identity::steps()) {
         runtime().block_on(identity::the_ledger_balances_whatever_arrives(&Scratch::new(), &groups));
     }
+}
+
+/// As many policies as the field case asks for: some seconds.
+#[test]
+fn st2_no_policy_of_one_tenant_changes_what_another_has() {
+    runtime().block_on(moves::st2_no_policy_of_one_tenant_changes_what_another_has(&Scratch::new(), 1_000));
 }
 
 /// A directory with one tenant and one stored batch, closed.

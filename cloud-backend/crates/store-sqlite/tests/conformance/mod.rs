@@ -10,7 +10,10 @@ pub(crate) mod enrolment;
 pub(crate) mod fixture;
 pub(crate) mod identity;
 pub(crate) mod ingest;
+pub(crate) mod lifecycle;
+pub(crate) mod moves;
 pub(crate) mod reads;
+pub(crate) mod shelf;
 pub(crate) mod tenants;
 pub(crate) mod tiers;
 
@@ -86,6 +89,17 @@ macro_rules! conformance_suite {
                 nothing_belongs_to_a_tenant_or_user_that_is_not_there,
                 a_session_ends_by_removal_by_expiry_and_by_too_many_newer_ones,
                 tenants_do_not_see_each_other,
+            }
+            lifecycle::{
+                versions_of_a_policy_count_up_and_the_second_of_two_authors_is_told,
+                a_hold_is_in_force_until_its_release_and_both_stay_on_record,
+                one_has_the_turn_until_it_is_given_back_or_over,
+                st14_the_journal_ends_by_days_and_what_is_active_stays,
+            }
+            moves::{
+                st3_what_a_run_does_is_what_its_preview_said,
+                st4_nothing_is_dropped_whose_object_is_damaged,
+                st10_a_month_of_small_objects_becomes_one_without_loss,
             }
             tiers::{
                 a_batch_is_either_a_batch_or_sealed_and_shown_once_in_both,
