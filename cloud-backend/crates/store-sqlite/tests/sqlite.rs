@@ -22,6 +22,7 @@ use protocol::StreamId;
 use store_sqlite::{SqliteError, SqliteStore};
 use tempfile::TempDir;
 use tenancy::{TenancyStore, Tenant};
+use tiering::TierStore;
 
 /// Stores in a scratch directory.
 struct Scratch(TempDir);
@@ -274,4 +275,62 @@ fn the_writer_answers_a_ping_and_a_store_that_was_closed_is_whole_without_its_lo
     assert!(!scratch.file("tenants/acme.db-wal").exists(), "the log was moved into the file");
     let rows = runtime().block_on(async { scratch.open().ledger(&tenant()).await.expect("works") });
     assert_eq!(rows.len(), 1);
+}
+
+/// Sends batch after batch, two to a minute, seals what can be sealed, and says which were acknowledged. Does nothing in
+/// an ordinary run.
+#[test]
+fn victim_of_the_kill_while_sealing() {
+    let Some(directory) = std::env::var_os(VICTIM) else { return };
+    runtime().block_on(async {
+        let store = SqliteStore::open(Path::new(&directory)).expect("the store opens");
+        let from = ledger_of(&store, StreamId::Telemetry).await.committed_through.as_u64();
+        for n in from + 1.. {
+            let at_micros = i64::try_from(n).expect("small") * 30_000_000;
+            let applied =
+                send(&store, StreamId::Telemetry, [tiers::batch_at(EPOCH, n, &[at_micros, at_micros + 1])])
+                    .await;
+            println!("acknowledged {}", acked(&applied, StreamId::Telemetry));
+            tiers::seal_all(&store, at(3_600_000_000)).await;
+        }
+    });
+}
+
+#[test]
+fn a_kill_while_sealing_loses_and_doubles_no_sample() {
+    let scratch = Scratch::new();
+    runtime().block_on(async {
+        let store = tiers::plant(&scratch).await;
+        send(&*store, StreamId::Telemetry, [tiers::batch_at(EPOCH, 1, &[30_000_000, 30_000_001])]).await;
+    });
+    for round in 1..=4 {
+        let mut victim = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "victim_of_the_kill_while_sealing", "--nocapture"])
+            .env(VICTIM, scratch.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let output = BufReader::new(victim.stdout.take().expect("piped"));
+        let number = |line: String| line.rsplit_once("acknowledged ")?.1.trim().parse::<u64>().ok();
+        let acknowledged = output.lines().map_while(Result::ok).filter_map(number).find(|n| *n >= 15 * round);
+        victim.kill().expect("killed");
+        victim.wait().expect("gone");
+        assert!(acknowledged.is_some(), "the victim ended by itself");
+        runtime().block_on(async {
+            let store = scratch.open();
+            let through = ledger_of(&*store, StreamId::Telemetry).await.committed_through.as_u64();
+            assert!(acknowledged.is_some_and(|n| through >= n), "{through} after {acknowledged:?}");
+            let expected: Vec<_> = (1..=through)
+                .flat_map(|n| {
+                    let at = i64::try_from(n).expect("small") * 30_000_000;
+                    let value = f64::from(u32::try_from(n).expect("small"));
+                    [(at, value), (at + 1, value)]
+                })
+                .collect();
+            assert_eq!(tiers::shown(&*store).await, expected, "each sample once");
+            let streams = store.sealing_streams(&tenant(), &gateway()).await.expect("works");
+            assert!(streams[0].sealed_through > seq(0), "{streams:?}");
+        });
+    }
 }
