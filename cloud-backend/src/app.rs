@@ -33,6 +33,7 @@ use crate::place::Place;
 use crate::revocation::{InForce, Revocation};
 use crate::sealing::Sealing;
 use crate::store::Store;
+use crate::tiers::Lifecycle;
 use crate::worker::Shared;
 
 /// Time for everything to end; what is not stored by then was not acknowledged and comes again.
@@ -149,7 +150,6 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
         revoked: Arc::new(move || poke.notify_one()),
         clock,
     };
-    let sealing = Sealing { store: Arc::<dyn Store>::clone(&store), health: Arc::clone(&health), clock };
     let operator =
         Operator { store: Arc::clone(&ingest_store), source: place.source(), health: Arc::clone(&health) };
     let expiry = Expiry { store: Arc::clone(&tenancy), health: Arc::clone(&health) };
@@ -157,7 +157,10 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     let commands = Commands::new(Arc::new(BrokerLine(Arc::clone(&broker))));
     let (live, line) = (feed.clone(), commands.clone());
     let changes = Configurations { store: configurations, check: Arc::new(AgentCheck) };
-    let history = History::new(Arc::<dyn Store>::clone(&store), archive);
+    let history = History::new(Arc::<dyn Store>::clone(&store), Arc::clone(&archive));
+    let lifecycle =
+        Lifecycle { store: Arc::<dyn Store>::clone(&store), archive, health: Arc::clone(&health), clock };
+    let sealing = Sealing { store: Arc::<dyn Store>::clone(&store), health: Arc::clone(&health), clock };
     let operator = Arc::new(operator);
     let api = ApiState::new(store, history, Arc::clone(&tenancy), live, line, changes, operator, clock)?;
     let shared = Shared { store: ingest_store, broker, feed, commands, health, stopping: stopping.clone() };
@@ -170,6 +173,7 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     tasks.spawn(named("certificate ends", expiry.run(stopping.clone())));
     tasks.spawn(named("revocation", revocation.run(revoked, stopping.clone())));
     tasks.spawn(named("sealing", sealing.run(stopping.clone())));
+    tasks.spawn(named("tiers", lifecycle.run(stopping.clone())));
     tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
 
     let outcome = tokio::select! {

@@ -10,6 +10,7 @@ use plant_model::{AlarmId, GatewayId, MachineId, TenantId};
 
 use crate::config::{ConfigCommand, GatewayName};
 use crate::query::QueryArgs;
+use crate::tiers::TiersCommand;
 
 /// Receives what factory-floor gateways send, stores it, and serves it to people and programs.
 #[derive(Debug, Parser)]
@@ -52,6 +53,10 @@ pub enum Command {
     Ledger(LedgerArgs),
     /// Write samples of a machine from all tiers to a file. Works whether `serve` runs or not.
     Query(Box<QueryArgs>),
+    /// Look at the tiers in which samples rest, move what is due, and say what is kept for how long. Works whether `serve`
+    /// runs or not.
+    #[command(subcommand)]
+    Tiers(TiersCommand),
     /// Prepare an external MQTT 5 broker, for `serve --broker`.
     #[command(subcommand)]
     Broker(BrokerCommand),

@@ -9,6 +9,7 @@ use plant_model::{TenantId, Timestamp};
 
 use crate::books::Books;
 use crate::sealing::SealHealth;
+use crate::tiers::MoveHealth;
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -50,6 +51,8 @@ pub(crate) struct Health {
     pub(crate) resends: Counter,
     /// Acknowledgements that found their gateway gone. The next hello is answered with the same.
     pub(crate) acks_unsent: Counter,
+    /// What became of moves between tiers.
+    pub(crate) moves: MoveHealth,
     /// Whether all that is revoked is known to open nothing.
     revocations_in_force: AtomicBool,
 }

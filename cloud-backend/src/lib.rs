@@ -43,6 +43,7 @@ mod revocation;
 mod rotation;
 mod sealing;
 mod store;
+mod tiers;
 mod worker;
 
 use std::io::Write as _;
@@ -60,6 +61,10 @@ pub use config::{
     RollbackArgs,
 };
 pub use query::QueryArgs;
+
+pub use tiers::{
+    ActArgs, HoldCommand, PeriodArgs, PolicyCommand, PreviewArgs, RestoreArgs, TiersArgs, TiersCommand,
+};
 
 /// Does what the command line says.
 ///
@@ -84,6 +89,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Config(command) => config::run(command).await,
             Command::Gateway(GatewayCommand::Command(args)) => gateway_command::run(*args).await,
             Command::Query(args) => query::query(*args).await,
+            Command::Tiers(command) => tiers::command(command).await,
             Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Broker(BrokerCommand::Configure(ConfigureCommand::Mosquitto(args))) => {

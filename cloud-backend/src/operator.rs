@@ -50,6 +50,7 @@ impl Operations for Operator {
         self.expose_books(out);
         self.expose_certificates(out);
         self.health.sealing.expose(out);
+        self.health.moves.expose(out);
         match &self.source {
             Source::Endpoint(endpoint) => {
                 expose_endpoint(endpoint, out);

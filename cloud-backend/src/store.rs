@@ -9,15 +9,15 @@ use ingestion::IngestStore;
 use store_postgres::PostgresStore;
 use store_sqlite::SqliteStore;
 use tenancy::{ConfigurationStore, TenancyStore};
-use tiering::TierStore;
+use tiering::{PolicyStore, TierStore};
 
 /// Everything that the program asks of its store.
 pub(crate) trait Store:
-    IngestStore + FleetStore + TenancyStore + ConfigurationStore + TierStore
+    IngestStore + FleetStore + TenancyStore + ConfigurationStore + TierStore + PolicyStore
 {
 }
 
-impl<S: IngestStore + FleetStore + TenancyStore + ConfigurationStore + TierStore> Store for S {}
+impl<S: IngestStore + FleetStore + TenancyStore + ConfigurationStore + TierStore + PolicyStore> Store for S {}
 
 /// Opens the store of a URI; without one, SQLite files in the data directory. The URI appears in no message: there may
 /// be a password in it.
