@@ -11,3 +11,4 @@ mod load;
 mod mosquitto;
 mod operation;
 mod support;
+mod tiers;
