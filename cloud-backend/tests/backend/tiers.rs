@@ -68,6 +68,7 @@ async fn fill(data: &Path, now: Timestamp) {
 }
 
 /// Prints a command and what it printed, for the walk in the documentation.
+#[expect(clippy::print_stdout, reason = "the walk in the documentation is made of it")]
 fn shown(installation: &Installation, arguments: &[&str]) -> String {
     let text = installation.done(arguments);
     println!("$ cloud-backend {}\n{text}", arguments.join(" "));

@@ -208,6 +208,9 @@ impl Reader<'_> {
         self.cost.requests += 1;
         let head = self.store.head(&self.place).await.map_err(|error| of_store(self.path, error))?;
         let (length, mut guess) = (head.size, TAIL_GUESS_BYTES);
+        if length == 0 {
+            return Err(self.damaged("it is empty".to_owned()));
+        }
         loop {
             let start = length.saturating_sub(guess);
             let known = self.fetch_one(length, start..length).await?;

@@ -28,6 +28,7 @@ use crate::writer::Target;
 
 pub(crate) use catalogue::{save_tag, series, tags};
 pub(crate) use reads::{latest, segments};
+pub(crate) use seal::raise;
 pub(crate) use streams::is_sealed;
 
 impl SqliteStore {

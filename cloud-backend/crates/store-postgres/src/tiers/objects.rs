@@ -25,7 +25,7 @@ pub(super) async fn overlapping(
 ) -> Result<Vec<ObjectRow>, Fault> {
     let sql = format!(
         "SELECT {COLUMNS} FROM archive_object WHERE tenant = $1 AND ($2::text IS NULL OR gateway = $2)
-           AND end_at > $3 AND start_at < $4 ORDER BY id"
+           AND end_at > $3 AND start_at < $4 ORDER BY gateway, start_at, id"
     );
     let (start, end) = (range.start.micros(), range.end.micros());
     rows(t, &sql, &[&tenant.as_str(), &gateway.map(GatewayId::as_str), &start, &end], read).await

@@ -30,7 +30,7 @@ pub(super) fn seal(c: &Connection, set: &SealSet) -> Result<Revision, Fault> {
 }
 
 /// The next revision of a gateway; with a base, only if that is the one that is.
-pub(super) fn raise(c: &Connection, gateway: &GatewayId, base: Option<Revision>) -> Result<Revision, Fault> {
+pub(crate) fn raise(c: &Connection, gateway: &GatewayId, base: Option<Revision>) -> Result<Revision, Fault> {
     let found = reads::revision(c, gateway)?;
     if let Some(expected) = base.filter(|base| *base != found) {
         return Err(Fault::Conflict { gateway: gateway.clone(), expected, found });

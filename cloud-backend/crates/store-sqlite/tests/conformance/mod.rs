@@ -99,12 +99,15 @@ macro_rules! conformance_suite {
             moves::{
                 st3_what_a_run_does_is_what_its_preview_said,
                 st4_nothing_is_dropped_whose_object_is_damaged,
+                st4_a_run_that_is_killed_at_any_call_loses_and_doubles_nothing,
+                a_hold_keeps_a_period_and_a_restore_brings_it_back_whole,
                 st10_a_month_of_small_objects_becomes_one_without_loss,
             }
             tiers::{
                 a_batch_is_either_a_batch_or_sealed_and_shown_once_in_both,
                 of_two_who_seal_at_a_time_one_is_told_and_wrote_nothing,
                 a_sealed_batch_that_comes_again_is_a_duplicate_gap_or_not,
+                in6_a_batch_that_comes_after_all_while_its_stream_is_sealed_is_not_taken_for_sealed,
                 in5_two_samples_of_one_instant_are_both_kept_through_sealing_and_merging,
                 st8_late_data_are_merged_so_that_a_minute_has_one_segment,
                 segments_are_read_by_range_with_or_without_bodies,

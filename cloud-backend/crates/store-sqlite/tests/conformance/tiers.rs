@@ -142,6 +142,24 @@ pub(crate) async fn a_batch_is_either_a_batch_or_sealed_and_shown_once_in_both(l
     assert_eq!((ledger.stored, ledger.samples_stored), (3, 5), "the books do not know about tiers");
 }
 
+pub(crate) async fn in6_a_batch_that_comes_after_all_while_its_stream_is_sealed_is_not_taken_for_sealed(
+    lab: &impl Laboratory,
+) {
+    let store = plant(lab).await;
+    send(&*store, StreamId::Diagnostic, [diagnostic(1, vec![gap(TELEMETRY, 1, 1)])]).await;
+    send(&*store, TELEMETRY, [batch_at(EPOCH, 2, &[0])]).await;
+    let base = store.revision(&tenant(), &gateway()).await.expect("works");
+    let batches = store.batches_through(&tenant(), &gateway(), EPOCH, seq(2)).await.expect("works");
+    let segments = writes(&*store, &batches).await;
+    // It comes between the look and the sealing.
+    send(&*store, TELEMETRY, [batch_at(EPOCH, 1, &[5])]).await;
+    let set = SealSet { gateway: gateway(), base, epoch: EPOCH, through: seq(2), segments, latest: None };
+    let refused = store.seal(&tenant(), set).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    seal_through(&*store, EPOCH, 2, None).await.expect("with what came");
+    assert_eq!(shown(&*store).await, [(0, 2.0), (5, 1.0)]);
+}
+
 pub(crate) async fn of_two_who_seal_at_a_time_one_is_told_and_wrote_nothing(lab: &impl Laboratory) {
     let store = plant(lab).await;
     send(&*store, TELEMETRY, [batch_at(EPOCH, 1, &[0]), batch_at(EPOCH, 2, &[MINUTE])]).await;

@@ -173,7 +173,11 @@ fn compare_tags(
     for tag in object.tags() {
         let archived = TagDigest::of(&of_object.samples(tag.number, range)?);
         let stored = TagDigest::of(&of_segments.samples(tag.number, range)?);
-        if archived == stored { compared.same += 1 } else { compared.different += 1 }
+        match (archived == stored, archived) {
+            (true, None) => {}
+            (true, Some(_)) => compared.same += 1,
+            (false, _) => compared.different += 1,
+        }
     }
     Ok(())
 }
