@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fleet::{AlarmFilter, FleetStore};
 use gateway_api::{Certifier, GatewayApi, GatewayServer};
-use http_api::{ApiParts, ApiState, Commands, Configurations, HttpServer, LiveFeed};
+use http_api::{ApiParts, ApiState, Commands, Configurations, History, HttpServer, LiveFeed};
 use ingestion::IngestStore;
 use sd_notify::NotifyState;
 use service_kit::{Clock, stop_signal};
 use tenancy::{ConfigurationStore, TenancyStore};
+use tiering::Archive;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,9 @@ use crate::operator::Operator;
 use crate::place::Place;
 use crate::revocation::{InForce, Revocation};
 use crate::rollout::{DesiredVersions, Reconciler};
+use crate::sealing::Sealing;
 use crate::store::Store;
+use crate::tiers::Lifecycle;
 use crate::worker::Shared;
 
 /// Time for everything to end; what is not stored by then was not acknowledged and comes again.
@@ -45,6 +48,7 @@ const ALARM_PAGE: u32 = 500;
 /// The parts, listening and not yet running.
 struct Parts {
     store: Arc<dyn Store>,
+    archive: Arc<dyn Archive>,
     http: HttpServer,
     place: Place,
     feed: LiveFeed,
@@ -74,6 +78,7 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let servers = ServerNames { names: server_names(args), lifetime: args.server_certificate_lifetime };
     let keeper = Keeper::open(data, servers)?;
     let store = data.store().await?;
+    let archive = data.archive()?;
     let feed = LiveFeed::new();
     restore(&feed, &store).await.context("cannot read the latest state from the store")?;
     let place = match &args.broker.broker {
@@ -85,7 +90,7 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let authority = keeper.authority.clone();
     let certifier =
         Arc::new(Authority { authority, lifetime: args.certificate_lifetime, signer: data.signer() });
-    Ok(Parts { store, http, place, feed, gateways, certifier, keeper })
+    Ok(Parts { store, archive, http, place, feed, gateways, certifier, keeper })
 }
 
 /// The names in the certificate that gateways see.
@@ -122,7 +127,7 @@ async fn restore(feed: &LiveFeed, store: &Arc<dyn Store>) -> anyhow::Result<()> 
 }
 
 async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-    let Parts { store, http, place, feed, gateways, certifier, keeper } = parts;
+    let Parts { store, archive, http, place, feed, gateways, certifier, keeper } = parts;
     let clock = Clock::start();
     let (stopping, health) = (CancellationToken::new(), Arc::new(Health::default()));
     let ingest_store: Arc<dyn IngestStore> = Arc::<dyn Store>::clone(&store);
@@ -165,8 +170,16 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
         commands: commands.clone(),
         clock,
     };
+    let sealing = Sealing { store: Arc::<dyn Store>::clone(&store), health: Arc::clone(&health), clock };
+    let lifecycle = Lifecycle {
+        store: Arc::<dyn Store>::clone(&store),
+        archive: Arc::clone(&archive),
+        health: Arc::clone(&health),
+        clock,
+    };
     let api = ApiState::new(ApiParts {
-        fleet: store,
+        fleet: Arc::<dyn Store>::clone(&store),
+        history: History::new(store, archive),
         tenancy: Arc::clone(&tenancy),
         live: feed.clone(),
         commands: commands.clone(),
@@ -179,14 +192,17 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
 
     let mut tasks = JoinSet::new();
     place.spawn(&mut tasks, Ingest::new(shared, clock), &stopping);
-    tasks.spawn(named("http", http.run(api, stopping.clone())));
-    tasks.spawn(named("http for gateways", gateways.run(gateway_api, stopping.clone())));
-    tasks.spawn(named("certificate authority", keeper.run(stopping.clone())));
-    tasks.spawn(named("certificate ends", expiry.run(stopping.clone())));
-    tasks.spawn(named("revocation", revocation.run(revoked, stopping.clone())));
-    tasks.spawn(named("nudging", nudging.run(stopping.clone())));
-    tasks.spawn(named("rollouts", updates.run(stopping.clone())));
-    tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, stopping.clone())));
+    let until = || stopping.clone();
+    tasks.spawn(named("http", http.run(api, until())));
+    tasks.spawn(named("http for gateways", gateways.run(gateway_api, until())));
+    tasks.spawn(named("certificate authority", keeper.run(until())));
+    tasks.spawn(named("certificate ends", expiry.run(until())));
+    tasks.spawn(named("revocation", revocation.run(revoked, until())));
+    tasks.spawn(named("sealing", sealing.run(until())));
+    tasks.spawn(named("tiers", lifecycle.run(until())));
+    tasks.spawn(named("nudging", nudging.run(until())));
+    tasks.spawn(named("rollouts", updates.run(until())));
+    tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, until())));
     until_stopped(tasks, stop, &stopping).await
 }
 

@@ -9,7 +9,9 @@ use mqtt_broker_client::Address;
 use plant_model::{AlarmId, GatewayId, MachineId, TenantId};
 
 use crate::config::{ConfigCommand, GatewayName};
+use crate::query::QueryArgs;
 use crate::rollout_command::RolloutCommand;
+use crate::tiers::TiersCommand;
 
 /// Receives what factory-floor gateways send, stores it, and serves it to people and programs.
 #[derive(Debug, Parser)]
@@ -53,6 +55,12 @@ pub enum Command {
     /// Print what became of everything that the gateways of a tenant sent: counters, watermark, what is missing,
     /// lost or in quarantine, and why. Works whether `serve` runs or not.
     Ledger(LedgerArgs),
+    /// Write samples of a machine from all tiers to a file. Works whether `serve` runs or not.
+    Query(Box<QueryArgs>),
+    /// Look at the tiers in which samples rest, move what is due, and say what is kept for how long. Works whether `serve`
+    /// runs or not.
+    #[command(subcommand)]
+    Tiers(TiersCommand),
     /// Prepare an external MQTT 5 broker, for `serve --broker`.
     #[command(subcommand)]
     Broker(BrokerCommand),
@@ -73,6 +81,10 @@ pub struct DataArgs {
     /// every command the same; a password belongs into the variable, which other users of this host cannot read.
     #[arg(long, value_name = "URI", env = "CLOUD_BACKEND_STORE", hide_env_values = true)]
     pub store: Option<String>,
+    /// Where samples are archived: file:///DIR, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX. The folder
+    /// `archive` in the data directory when not given. Credentials come from the environment.
+    #[arg(long, value_name = "URI", env = "CLOUD_BACKEND_ARCHIVE")]
+    pub archive: Option<String>,
 }
 
 /// Arguments of `serve`.

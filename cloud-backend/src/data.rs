@@ -3,6 +3,7 @@
 //! ```text
 //! control.db, tenants/   the store's, unless it is elsewhere
 //! pki/                   the certificate authority
+//! archive/               objects of samples, unless they are elsewhere
 //! serve.lock             held by the running `serve`
 //! pki.lock               held while the authority is opened or made
 //! ```
@@ -13,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use archive_parquet::ParquetArchive;
 use pki::{CertificateAuthority, ConfigurationSigner};
+use tiering::Archive;
 
 use crate::cli::DataArgs;
 use crate::store::{self, Store};
@@ -24,6 +27,8 @@ pub(crate) struct DataDir {
     path: PathBuf,
     /// Where the store is, if not here.
     store: Option<String>,
+    /// Where the archive is, if not here.
+    archive: Option<String>,
 }
 
 impl DataDir {
@@ -33,7 +38,7 @@ impl DataDir {
         // Password hashes and the authority's key lie here: they are nobody else's business.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.with_context(|| format!("cannot make the data directory {}", path.display()))?;
-        Ok(Self { path: path.clone(), store: args.store.clone() })
+        Ok(Self { path: path.clone(), store: args.store.clone(), archive: args.archive.clone() })
     }
 
     /// Makes sure that no other `serve` works here as long as the answer lives.
@@ -55,6 +60,24 @@ impl DataDir {
     /// Opens the store.
     pub(crate) async fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
         store::open(self.store.as_deref(), &self.path).await
+    }
+
+    /// Opens the archive.
+    pub(crate) fn archive(&self) -> anyhow::Result<Arc<dyn Archive>> {
+        let uri = match &self.archive {
+            Some(uri) => uri.clone(),
+            None => format!("file://{}", self.own_archive()?.display()),
+        };
+        let archive = ParquetArchive::open(&uri, std::env::vars());
+        Ok(Arc::new(archive.with_context(|| format!("cannot open the archive {uri}"))?))
+    }
+
+    /// The folder of the archive that lies here, made when it does not exist.
+    fn own_archive(&self) -> anyhow::Result<PathBuf> {
+        let path = self.path.join("archive");
+        std::path::absolute(&path)
+            .and_then(|path| DirBuilder::new().recursive(true).mode(0o700).create(&path).map(|()| path))
+            .with_context(|| format!("cannot make the folder {}", path.display()))
     }
 
     /// What signs configurations; only the running `serve` does.

@@ -8,6 +8,8 @@ use ingestion::GatewayIdentity;
 use plant_model::{TenantId, Timestamp};
 
 use crate::books::Books;
+use crate::sealing::SealHealth;
+use crate::tiers::MoveHealth;
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -31,6 +33,8 @@ pub(crate) struct Health {
     certificate_ends: Mutex<Vec<(GatewayIdentity, Timestamp)>>,
     /// What became of every message.
     pub(crate) books: Books,
+    /// What became of sealing.
+    pub(crate) sealing: SealHealth,
     /// Messages that went through a transaction.
     pub(crate) messages: Counter,
     /// Transactions.
@@ -47,6 +51,8 @@ pub(crate) struct Health {
     pub(crate) resends: Counter,
     /// Acknowledgements that found their gateway gone. The next hello is answered with the same.
     pub(crate) acks_unsent: Counter,
+    /// What became of moves between tiers.
+    pub(crate) moves: MoveHealth,
     /// Whether all that is revoked is known to open nothing.
     revocations_in_force: AtomicBool,
     /// Gateways that run another version than the desired one.

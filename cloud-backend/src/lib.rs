@@ -39,11 +39,14 @@ mod mosquitto;
 mod nudging;
 mod operator;
 mod place;
+mod query;
 mod revocation;
 mod rollout;
 mod rollout_command;
 mod rotation;
+mod sealing;
 mod store;
+mod tiers;
 mod worker;
 
 use std::io::Write as _;
@@ -60,7 +63,12 @@ pub use config::{
     ChangeArgs, ConfigArgs, ConfigCommand, DiffArgs, ExportArgs, GatewayName, HistoryArgs, PushArgs,
     RollbackArgs,
 };
+pub use query::QueryArgs;
+
 pub use rollout_command::{RolloutArgs, RolloutCommand, RolloutListArgs, RolloutStartArgs};
+pub use tiers::{
+    ActArgs, HoldCommand, PeriodArgs, PolicyCommand, PreviewArgs, RestoreArgs, TiersArgs, TiersCommand,
+};
 
 /// Does what the command line says.
 ///
@@ -85,6 +93,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Config(command) => config::run(command).await,
             Command::Rollout(command) => rollout_command::run(command).await,
             Command::Gateway(GatewayCommand::Command(args)) => gateway_command::run(*args).await,
+            Command::Query(args) => query::query(*args).await,
+            Command::Tiers(command) => tiers::command(command).await,
             Command::Ledger(args) => ledger::print_ledger(args).await,
             Command::Alarm(AlarmCommand::Journal(args)) => journal::print_journal(args).await,
             Command::Broker(BrokerCommand::Configure(ConfigureCommand::Mosquitto(args))) => {

@@ -49,6 +49,8 @@ impl Operations for Operator {
         self.expose_ingest(out);
         self.expose_books(out);
         self.expose_certificates(out);
+        self.health.sealing.expose(out);
+        self.health.moves.expose(out);
         self.expose_updates(out);
         match &self.source {
             Source::Endpoint(endpoint) => {

@@ -10,14 +10,18 @@ use rollouts::RolloutStore;
 use store_postgres::PostgresStore;
 use store_sqlite::SqliteStore;
 use tenancy::{ConfigurationStore, TenancyStore};
+use tiering::{PolicyStore, TierStore};
 
 /// Everything that the program asks of its store.
 pub(crate) trait Store:
-    IngestStore + FleetStore + TenancyStore + ConfigurationStore + RolloutStore
+    IngestStore + FleetStore + TenancyStore + ConfigurationStore + RolloutStore + TierStore + PolicyStore
 {
 }
 
-impl<S: IngestStore + FleetStore + TenancyStore + ConfigurationStore + RolloutStore> Store for S {}
+impl<S: IngestStore + FleetStore + TenancyStore + ConfigurationStore + RolloutStore + TierStore + PolicyStore>
+    Store for S
+{
+}
 
 /// Opens the store of a URI; without one, SQLite files in the data directory. The URI appears in no message: there may
 /// be a password in it.

@@ -242,6 +242,7 @@ impl Worker {
         match saved {
             Ok(()) => {
                 self.shared.feed.catalogue(&self.tenant, &identity.gateway, catalogue);
+                self.shared.health.sealing.poke();
                 receipt.accept();
             }
             Err(Never::Refused) => receipt.reject(Rejection::ImplementationSpecific),
@@ -322,7 +323,7 @@ impl Worker {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |cause| cause.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -11,4 +11,5 @@ mod load;
 mod mosquitto;
 mod operation;
 mod support;
+mod tiers;
 mod updates;

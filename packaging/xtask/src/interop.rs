@@ -1,4 +1,4 @@
-//! The Python servers that the interop tests talk to, in a virtual environment of their own.
+//! The Python servers and readers that the interop tests talk to, in a virtual environment of their own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub(crate) fn install() -> Result<()> {
         Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder),
     )?;
     run(
-        "installing pymodbus and asyncua into it",
+        "installing what the interop tests talk to into it",
         Command::new(folder.join("bin/python"))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"])
             .arg(&requirements),

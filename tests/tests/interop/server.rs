@@ -51,7 +51,7 @@ impl Server {
     /// Runs `servers/<script>` with its files in `folder`.
     pub(crate) async fn start(folder: &Path, script: &str, arguments: &[&str]) -> Result<Self> {
         let python = interpreter()?;
-        let script = tests().join("tests/interop/servers").join(script);
+        let script = self::script(script);
         let state_file = folder.join("server.json");
         let _ = std::fs::remove_file(&state_file);
         let (script, state) = (text(&script)?, text(&state_file)?);
@@ -69,12 +69,17 @@ impl Server {
     }
 }
 
+/// Where a script lies.
+pub(crate) fn script(name: &str) -> PathBuf {
+    tests().join("tests/interop/servers").join(name)
+}
+
 fn tests() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The interpreter with the packages of `requirements.txt`, as `cargo xtask test` made it.
-fn interpreter() -> Result<PathBuf> {
+pub(crate) fn interpreter() -> Result<PathBuf> {
     let folder = tests().join("../target/interop-venv");
     // Kept by xtask when everything in it was installed.
     let installed = std::fs::read_to_string(folder.join("requirements.txt")).unwrap_or_default();

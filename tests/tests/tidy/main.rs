@@ -25,6 +25,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("agent-update", &["plant-model", "protocol", "remote-configuration"]),
     ("ingestion", &["plant-model", "protocol"]),
     ("segments", &["plant-model", "protocol"]),
+    ("tiering", &["plant-model", "protocol", "segments"]),
+    ("history", &["plant-model", "protocol", "segments", "tiering"]),
     ("tenancy", &["plant-model", "protocol"]),
     ("fleet", &["plant-model", "protocol"]),
     // Its port speaks of failures as that of tenancy does.
@@ -40,17 +42,53 @@ const EDGES: &[(&str, &[&str])] = &[
     ("driver-opcua", &["plant-model", "acquisition", "service-kit"]),
     ("uplink-mqtt", &["plant-model", "protocol", "delivery", "service-kit", "tls-kit"]),
     ("gateway-identity", &["plant-model", "protocol", "service-kit", "tls-kit"]),
+    ("tenant-keys", &["plant-model"]),
     (
         "store-sqlite",
-        &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "rollouts"],
+        &[
+            "plant-model",
+            "protocol",
+            "service-kit",
+            "ingestion",
+            "fleet",
+            "tenancy",
+            "rollouts",
+            "segments",
+            "tiering",
+        ],
     ),
     (
         "store-postgres",
-        &["plant-model", "protocol", "service-kit", "ingestion", "fleet", "tenancy", "rollouts"],
+        &[
+            "plant-model",
+            "protocol",
+            "service-kit",
+            "ingestion",
+            "fleet",
+            "tenancy",
+            "rollouts",
+            "segments",
+            "tiering",
+            "tls-kit",
+        ],
     ),
+    ("archive-parquet", &["plant-model", "protocol", "segments", "tiering"]),
     ("mqtt-endpoint", &["plant-model", "protocol", "service-kit", "ingestion", "tls-kit"]),
     ("mqtt-broker-client", &["plant-model", "protocol", "service-kit", "ingestion"]),
-    ("http-api", &["plant-model", "protocol", "fleet", "tenancy", "rollouts", "service-kit"]),
+    (
+        "http-api",
+        &[
+            "plant-model",
+            "protocol",
+            "segments",
+            "tiering",
+            "history",
+            "fleet",
+            "tenancy",
+            "rollouts",
+            "service-kit",
+        ],
+    ),
     ("pki", &["plant-model", "service-kit", "tls-kit"]),
     ("gateway-api", &["plant-model", "protocol", "tenancy", "rollouts", "service-kit", "tls-kit"]),
     // L4: composition roots
@@ -89,6 +127,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "rollouts",
             "store-sqlite",
             "store-postgres",
+            "tiering",
+            "history",
+            "archive-parquet",
             "mqtt-endpoint",
             "mqtt-broker-client",
             "http-api",
@@ -104,7 +145,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Layers L0 to L2: nothing in them may reach a runtime, a socket, a store or a clock library.
-const PURE: [&str; 13] = [
+const PURE: [&str; 15] = [
     "plant-model",
     "protocol",
     "alarm-engine",
@@ -115,6 +156,8 @@ const PURE: [&str; 13] = [
     "agent-update",
     "ingestion",
     "segments",
+    "tiering",
+    "history",
     "tenancy",
     "fleet",
     "rollouts",

@@ -15,7 +15,7 @@ mod rows;
 pub use alarms::{AlarmFilter, AlarmKey, AlarmRow, JournalRow};
 pub use collector::{Bucket, Collector, SampleQuery, SampleSet, SeriesData, Shape, TagInfo, TagSamples};
 pub use cursor::{Cursor, CursorError};
-pub use latest::{FUTURE_MAX, GatewayLatest, LatestSample, LatestScan};
+pub use latest::{FUTURE_MAX, GatewayLatest, LatestSample};
 pub use live_view::{GatewayHealth, LinkState, LiveView, MachineState, MachineUpdate, MachineView, Presence};
 pub use port::{FleetStore, PortFuture, StoreError};
 pub use rows::{ClockRow, DroppedRow, GapRow, GatewayInfo, LedgerRow, MachineInfo, QuarantineRow};

@@ -73,8 +73,8 @@ pub trait FleetStore: Send + Sync {
     /// What is known of every stream, by gateway, epoch and stream.
     fn ledger<'a>(&'a self, tenant: &'a TenantId) -> PortFuture<'a, Result<Vec<LedgerRow>, StoreError>>;
 
-    /// The newest sample of every series of the current epochs, as far as the newest batches tell: to
-    /// fill a [`crate::LiveView`] once at start.
+    /// The newest sample of every tag of the current catalogues, as far as the last sealing and the newest batches tell:
+    /// to fill a [`crate::LiveView`] once at start.
     fn latest_samples<'a>(
         &'a self,
         tenant: &'a TenantId,

@@ -11,10 +11,13 @@
 
 mod access;
 mod body;
+mod calendar;
 mod commands;
 mod configurations;
 mod document;
+mod export;
 mod feed;
+mod history;
 mod instant;
 mod metrics;
 mod middleware;
@@ -30,7 +33,9 @@ mod web;
 
 pub use commands::{CommandLine, Commands, SendError};
 pub use configurations::Configurations;
+pub use export::{ExportError, FileFormat, SampleFile};
 pub use feed::LiveFeed;
+pub use history::History;
 pub use metrics::{Exposition, Family, MetricKind};
 pub use password::{PASSWORD_BYTES_MAX, PasswordError, hash_password};
 pub use rollouts::{RolloutError, Rollouts, Selection};

@@ -8,9 +8,11 @@ use std::error::Error;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use history::HistoryError;
 use protocol::ConfigurationVersion;
 use serde::Serialize;
 use tenancy::ConfigurationProblem;
+use tiering::ArchiveError;
 use utoipa::ToSchema;
 
 use crate::rollouts::RolloutError;
@@ -132,6 +134,16 @@ impl Problem {
     pub(crate) fn key_used() -> Self {
         let detail = "this key was used for another command; make a new key for each command";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-used", "Key used before", detail)
+    }
+
+    /// 422: the query would take more than a query may. The detail says how much, and what would fit.
+    pub(crate) fn too_large(detail: String) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "query-too-large", "Query too large", detail)
+    }
+
+    /// 422: the tag has no such figure. The detail says which it has.
+    pub(crate) fn no_such_figure(detail: String) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no-such-figure", "Not a figure of this tag", detail)
     }
 
     /// 422: there are mistakes in machine files; all of them are listed.
@@ -301,6 +313,37 @@ impl From<fleet::StoreError> for Problem {
             fleet::StoreError::Unavailable(_) => Self::unavailable(STORE_SILENT, Some(&error)),
             fleet::StoreError::UnknownTenant(_) => Self::not_found(),
             fleet::StoreError::Corrupt(_) => Self::internal(chain(&error)),
+        }
+    }
+}
+
+impl From<tiering::StoreError> for Problem {
+    fn from(error: tiering::StoreError) -> Self {
+        match error {
+            tiering::StoreError::Unavailable(_) => Self::unavailable(STORE_SILENT, Some(&error)),
+            tiering::StoreError::UnknownTenant(_) => Self::not_found(),
+            tiering::StoreError::Corrupt(_) | tiering::StoreError::Conflict { .. } => {
+                Self::internal(chain(&error))
+            }
+        }
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Store(error) => error.into(),
+            HistoryError::Archive(ref cause @ ArchiveError::Budget { .. }) => {
+                Self::too_large(cause.to_string())
+            }
+            HistoryError::OverBudget { .. } => Self::too_large(error.to_string()),
+            HistoryError::Archive(ArchiveError::Unavailable { .. }) => {
+                Self::unavailable("the archive does not answer now; try again in a moment", Some(&error))
+            }
+            HistoryError::Unsealed { .. } => Self::unavailable(error.to_string(), None),
+            HistoryError::NoSuchFigure { .. } => Self::no_such_figure(error.to_string()),
+            HistoryError::Invalid(_) => Self::malformed(error.to_string()),
+            HistoryError::Archive(_) | HistoryError::Unreadable { .. } => Self::internal(chain(&error)),
         }
     }
 }

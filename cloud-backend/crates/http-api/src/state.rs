@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Exposition, HttpMetrics};
 use crate::password::{PasswordError, Passwords};
-use crate::{Commands, Configurations, LiveFeed, Rollouts};
+use crate::{Commands, Configurations, History, LiveFeed, Rollouts};
 
 /// What a port answers: a future that can be sent between threads.
 pub type PortFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -31,6 +31,7 @@ pub trait Operations: Send + Sync {
 #[derive(Clone)]
 pub struct ApiState {
     pub(crate) fleet: Arc<dyn FleetStore>,
+    pub(crate) history: History,
     pub(crate) tenancy: Arc<dyn TenancyStore>,
     pub(crate) live: LiveFeed,
     pub(crate) commands: Commands,
@@ -45,6 +46,8 @@ pub struct ApiState {
 pub struct ApiParts {
     /// What gateways sent.
     pub fleet: Arc<dyn FleetStore>,
+    /// The tiers of samples.
+    pub history: History,
     /// Tenants, users and gateways.
     pub tenancy: Arc<dyn TenancyStore>,
     /// The feed of live values.
@@ -67,9 +70,21 @@ impl ApiState {
     /// # Errors
     /// The system gave no random bytes.
     pub fn new(parts: ApiParts) -> Result<Self, PasswordError> {
-        let ApiParts { fleet, tenancy, live, commands, configurations, rollouts, operations, clock } = parts;
+        let ApiParts { fleet, history, tenancy, live, commands, configurations, rollouts, operations, clock } =
+            parts;
         let passwords = Passwords::new()?;
-        Ok(Self { fleet, tenancy, live, commands, configurations, rollouts, operations, clock, passwords })
+        Ok(Self {
+            fleet,
+            history,
+            tenancy,
+            live,
+            commands,
+            configurations,
+            rollouts,
+            operations,
+            clock,
+            passwords,
+        })
     }
 }
 

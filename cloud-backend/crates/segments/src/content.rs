@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use plant_model::Sample;
 use protocol::{Detail, Sequence};
 
-use crate::{Minute, Rollup, Run, SegmentError, Source, TagKind};
+use crate::{Minute, Rollup, Run, SegmentError, Source, Sourced, TagKind};
 
 /// Most samples of one segment: 1,000 tags at more than 30 Hz, and about 130 MB of memory while it is made.
 pub const SAMPLES_MAX: usize = 2_000_000;
@@ -80,6 +80,22 @@ impl Content {
     #[must_use]
     pub fn samples(&self, tag: TagNumber) -> Option<Vec<Sample>> {
         self.tags.get(&tag).map(|tag| in_order_of_time(&tag.runs, tag.samples.clone()))
+    }
+
+    /// All samples of a tag, in order of time, each with the batch that brought it; those of one instant in the order
+    /// of the batches, and within a batch in its order. Repetitions of thinned batches are among them.
+    #[must_use]
+    pub fn sourced(&self, tag: TagNumber) -> Vec<Sourced> {
+        let Some(tag) = self.tags.get(&tag) else { return Vec::new() };
+        let runs = tag.runs.iter().flat_map(|run| std::iter::repeat_n((run.source, run.detail), run.length));
+        let with_source = |((source, detail), sample): ((Source, Detail), &Sample)| Sourced {
+            sample: sample.clone(),
+            source,
+            detail,
+        };
+        let mut all: Vec<Sourced> = runs.zip(&tag.samples).map(with_source).collect();
+        all.sort_by_key(|one| one.sample.timestamp());
+        all
     }
 
     /// Adds what a batch brought to a tag, in the order of the batch. Batches are added in their order.

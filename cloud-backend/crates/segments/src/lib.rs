@@ -45,4 +45,4 @@ pub use sealing::{
     IDLE_AFTER, WAVE_BATCHES_MAX, WAVE_SAMPLES_MAX, WaitingBatch, Wave, WaveReason, next_wave,
 };
 pub use segment::{HEAD_BYTES, Head, SealedSegment, Segment, TagHead, rollups_from_bytes, rollups_to_bytes};
-pub use source::{Run, Source};
+pub use source::{Run, Source, Sourced};

@@ -22,6 +22,18 @@ impl Minute {
         Self::of(sample.timestamp())
     }
 
+    /// Minutes since 1970.
+    #[must_use]
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+
+    /// The minute of that number.
+    #[must_use]
+    pub const fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+
     /// Its first instant.
     #[must_use]
     pub const fn start(self) -> Timestamp {

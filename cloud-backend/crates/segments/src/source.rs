@@ -1,5 +1,6 @@
 //! Where samples came from.
 
+use plant_model::Sample;
 use protocol::{Detail, Epoch, Sequence};
 
 /// The telemetry batch that brought a sample. The gateway is that of the machine.
@@ -20,4 +21,15 @@ pub struct Run {
     pub detail: Detail,
     /// How many samples.
     pub length: usize,
+}
+
+/// A sample and the batch that brought it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sourced {
+    /// It.
+    pub sample: Sample,
+    /// The batch.
+    pub source: Source,
+    /// Whether that batch carries everything of its time.
+    pub detail: Detail,
 }

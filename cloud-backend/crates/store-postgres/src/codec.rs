@@ -84,6 +84,7 @@ pub(crate) trait Columns {
     fn float(&self, index: usize) -> Result<f64, Fault>;
     fn optional_float(&self, index: usize) -> Result<Option<f64>, Fault>;
     fn bytes(&self, index: usize) -> Result<&[u8], Fault>;
+    fn optional_bytes(&self, index: usize) -> Result<Option<&[u8]>, Fault>;
 
     /// A text that somebody outside wrote.
     fn free_text(&self, index: usize) -> Result<String, Fault> {
@@ -180,6 +181,10 @@ impl Columns for Row {
     }
 
     fn bytes(&self, index: usize) -> Result<&[u8], Fault> {
+        Ok(self.try_get(index)?)
+    }
+
+    fn optional_bytes(&self, index: usize) -> Result<Option<&[u8]>, Fault> {
         Ok(self.try_get(index)?)
     }
 }

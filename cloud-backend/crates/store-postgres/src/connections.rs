@@ -7,6 +7,7 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool, Transaction};
 use plant_model::TenantId;
 use tokio_postgres::IsolationLevel;
+use tokio_postgres::types::ToSql;
 
 use crate::error::Fault;
 
@@ -28,6 +29,9 @@ pub(crate) enum Scope {
     Telemetry(TenantId),
     /// The tenant's gateways, invitations and certificates. Such writes of one tenant take turns.
     Control(TenantId),
+    /// The tiers of the tenant's gateways, and all that is read of what they sent. Writes of one gateway take turns at
+    /// its row.
+    Tiers(TenantId),
     /// Tenants, users, sessions, and whatever is looked for in all tenants.
     Platform,
 }
@@ -35,14 +39,14 @@ pub(crate) enum Scope {
 impl Scope {
     const fn role(&self) -> &'static str {
         match self {
-            Self::Telemetry(_) | Self::Control(_) => "cloud_backend_tenant",
+            Self::Telemetry(_) | Self::Control(_) | Self::Tiers(_) => "cloud_backend_tenant",
             Self::Platform => "cloud_backend_platform",
         }
     }
 
     fn tenant(&self) -> &str {
         match self {
-            Self::Telemetry(tenant) | Self::Control(tenant) => tenant.as_str(),
+            Self::Telemetry(tenant) | Self::Control(tenant) | Self::Tiers(tenant) => tenant.as_str(),
             Self::Platform => "",
         }
     }
@@ -52,7 +56,15 @@ impl Scope {
         match self {
             Self::Telemetry(tenant) => Some(format!("telemetry of {tenant}")),
             Self::Control(tenant) => Some(format!("control of {tenant}")),
-            Self::Platform => None,
+            Self::Tiers(_) | Self::Platform => None,
+        }
+    }
+
+    /// How the server plans statements that it knows. A plan for whatever parameters would lock all parts of a table.
+    const fn plans(&self) -> &'static str {
+        match self {
+            Self::Tiers(_) => "force_custom_plan",
+            Self::Telemetry(_) | Self::Control(_) | Self::Platform => "auto",
         }
     }
 }
@@ -101,7 +113,7 @@ impl Connections {
                 let lock = transaction.prepare_cached(sql).await?;
                 transaction.query(&lock, &[&turn]).await?;
             }
-            if let Scope::Telemetry(tenant) = &scope {
+            if let Scope::Telemetry(tenant) | Scope::Tiers(tenant) = &scope {
                 require_tenant(&transaction, tenant).await?;
             }
             let answer = work(&transaction).await?;
@@ -153,10 +165,12 @@ impl Lent {
         // All of it ends with the transaction, so that nothing is left for the next one.
         let sql = "SELECT set_config('role', $1, true), set_config('app.tenant', $2, true),
                      set_config('lock_timeout', $3, true), set_config('statement_timeout', $4, true),
-                     set_config('synchronous_commit', 'on', true)";
+                     set_config('synchronous_commit', 'on', true), set_config('plan_cache_mode', $5, true)";
         let settings = transaction.prepare_cached(sql).await?;
         let (lock, statement) = (LOCK_WAIT.as_millis().to_string(), DEADLINE.as_millis().to_string());
-        transaction.query_one(&settings, &[&scope.role(), &scope.tenant(), &lock, &statement]).await?;
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&scope.role(), &scope.tenant(), &lock, &statement, &scope.plans()];
+        transaction.query_one(&settings, &values).await?;
         Ok(transaction)
     }
 

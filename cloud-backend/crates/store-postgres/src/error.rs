@@ -1,9 +1,11 @@
 //! Why the store did not open, and why an operation failed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use plant_model::TenantId;
+use plant_model::{GatewayId, TenantId};
 use thiserror::Error;
+use tiering::Revision;
 use tokio_postgres::error::SqlState;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -16,12 +18,30 @@ pub enum PostgresError {
     Uri(String),
     /// The way there is not protected.
     #[error(
-        "{server} is on another host, and this program does not speak TLS with PostgreSQL yet. Reach it by a Unix \
-         socket or a tunnel on this host, or say sslmode=disable where the network itself is protected"
+        "{server} is on another host, and the URI asks for no TLS. Add ?sslmode=verify-full&sslrootcert=FILE with the \
+         authority of its certificate, or say sslmode=disable where the network itself is protected"
     )]
     Clear {
         /// Where.
         server: String,
+    },
+    /// The file of authorities that the URI names is of no use.
+    #[error("the authority in sslrootcert cannot be used")]
+    Authority(#[source] Cause),
+    /// Somebody answers there whom nobody vouches for.
+    #[error(
+        "{server} showed a certificate that is not to be trusted: {} does not vouch for it under this name. Nothing was \
+         sent to it. Give in sslrootcert the authority that certified this server, and in the URI the name in its \
+         certificate", .authority.display()
+    )]
+    Untrusted {
+        /// Where.
+        server: String,
+        /// The file with the authorities.
+        authority: PathBuf,
+        /// What is wrong with the certificate.
+        #[source]
+        source: Cause,
     },
     /// Nobody answers there, or not to this user.
     #[error("cannot connect to {server}; is it running, and may this user connect?")]
@@ -97,6 +117,8 @@ pub(crate) enum Fault {
     AlreadyExists { kind: &'static str, id: String },
     #[error("there is no {kind} {id}")]
     NotFound { kind: &'static str, id: String },
+    #[error("the tiers of gateway {gateway} are at revision {}, not {}", .found.0, .expected.0)]
+    Conflict { gateway: GatewayId, expected: Revision, found: Revision },
 }
 
 impl Fault {
@@ -118,10 +140,11 @@ impl From<Fault> for ingestion::StoreError {
             Fault::Sql(error) if Fault::is_damage(&error) => Self::Corrupt(error.to_string()),
             Fault::UnknownTenant(tenant) => Self::UnknownTenant(tenant),
             Fault::Contradiction(detail) => Self::Contradiction(detail),
-            // Its operations neither add nor look for a thing by its name.
+            // Its operations neither add nor look for a thing by its name, nor move what rests.
             Fault::Sql(_)
             | Fault::Pool(_)
             | Fault::Silent(_)
+            | Fault::Conflict { .. }
             | Fault::AlreadyExists { .. }
             | Fault::NotFound { .. } => Self::Unavailable(Box::new(fault)),
         }
@@ -139,6 +162,7 @@ impl From<Fault> for fleet::StoreError {
             | Fault::Pool(_)
             | Fault::Silent(_)
             | Fault::Contradiction(_)
+            | Fault::Conflict { .. }
             | Fault::AlreadyExists { .. }
             | Fault::NotFound { .. } => Self::Unavailable(Box::new(fault)),
         }
@@ -153,10 +177,29 @@ impl From<Fault> for tenancy::StoreError {
             Fault::AlreadyExists { kind, id } => Self::AlreadyExists { kind, id },
             Fault::NotFound { kind, id } => Self::NotFound { kind, id },
             Fault::UnknownTenant(tenant) => Self::NotFound { kind: "tenant", id: tenant.to_string() },
-            // What contradicts itself is only what gateways send.
-            Fault::Sql(_) | Fault::Pool(_) | Fault::Silent(_) | Fault::Contradiction(_) => {
-                Self::Unavailable(Box::new(fault))
-            }
+            // What contradicts itself is only what gateways send, and only what rests has revisions.
+            Fault::Sql(_)
+            | Fault::Pool(_)
+            | Fault::Silent(_)
+            | Fault::Contradiction(_)
+            | Fault::Conflict { .. } => Self::Unavailable(Box::new(fault)),
+        }
+    }
+}
+
+impl From<Fault> for tiering::StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unreadable(detail) => Self::Corrupt(detail),
+            Fault::Sql(error) if Fault::is_damage(&error) => Self::Corrupt(error.to_string()),
+            Fault::UnknownTenant(tenant) => Self::UnknownTenant(tenant),
+            Fault::Conflict { gateway, expected, found } => Self::Conflict { gateway, expected, found },
+            Fault::Sql(_)
+            | Fault::Pool(_)
+            | Fault::Silent(_)
+            | Fault::Contradiction(_)
+            | Fault::AlreadyExists { .. }
+            | Fault::NotFound { .. } => Self::Unavailable(Box::new(fault)),
         }
     }
 }

@@ -2,8 +2,10 @@
 
 pub(crate) mod alarms;
 mod gateways;
+mod latest;
 mod ledger;
 mod samples;
+mod sealed;
 
 use deadpool_postgres::Transaction;
 use fleet::{
@@ -24,7 +26,7 @@ impl PostgresStore {
         work: impl for<'t> FnOnce(&'t Transaction<'t>, TenantId) -> Work<'t, T> + Send + 'a,
     ) -> PortFuture<'a, Result<T, StoreError>> {
         let tenant = tenant.clone();
-        let scope = Scope::Telemetry(tenant.clone());
+        let scope = Scope::Tiers(tenant.clone());
         Box::pin(async move {
             let read = self.readers.read(scope, move |t| work(t, tenant)).await;
             read.map_err(|fault: Fault| fault.into())
@@ -99,6 +101,6 @@ impl FleetStore for PostgresStore {
         &'a self,
         tenant: &'a TenantId,
     ) -> PortFuture<'a, Result<Vec<GatewayLatest>, StoreError>> {
-        self.of_tenant(tenant, |t, tenant| Box::pin(async move { samples::latest(t, &tenant).await }))
+        self.of_tenant(tenant, |t, tenant| Box::pin(async move { latest::latest(t, &tenant).await }))
     }
 }

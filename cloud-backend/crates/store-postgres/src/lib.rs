@@ -9,7 +9,7 @@
 //!   waits any more, it is closed.
 //!
 //! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`],
-//! [`tenancy::ConfigurationStore`] and [`rollouts::RolloutStore`].
+//! [`tenancy::ConfigurationStore`], [`rollouts::RolloutStore`], [`tiering::TierStore`] and [`tiering::PolicyStore`].
 //! The tables are described in `src/migrations`.
 
 mod codec;
@@ -20,8 +20,11 @@ mod enrolment;
 mod error;
 mod fleet_reads;
 mod ingest;
+mod lifecycle;
 mod open;
 mod rollout;
+mod tiers;
+mod tls;
 
 pub use error::PostgresError;
 
@@ -38,6 +41,9 @@ impl PostgresStore {
     /// Opens the store in a database, `postgres://user:password@host/database` or the same as
     /// `host=… user=… dbname=…`, and brings its tables up to date. The user owns the tables and may make roles,
     /// or is a member of the two that the store works with.
+    ///
+    /// With `?sslmode=verify-full&sslrootcert=FILE` it speaks TLS, and only with a server that one of the authorities in
+    /// the file has certified under the name in the URI. `require` means the same. What the system trusts counts nowhere.
     ///
     /// # Errors
     /// The server cannot be reached, would lose what was committed, or has tables of a newer program.

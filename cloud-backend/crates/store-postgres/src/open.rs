@@ -1,16 +1,20 @@
 //! From the URI to a database that is ready: roles, tables, and what the server must promise.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use refinery::error::Kind;
+use tokio::time::error::Elapsed;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, Socket};
 
 use crate::PostgresError;
 use crate::connections::{CONNECTIONS_MAX, Connections};
+use crate::tls::{self, Protection};
 
 mod migrations {
     refinery::embed_migrations!("src/migrations");
@@ -39,21 +43,32 @@ const MAKE_ROLES: &str = "DO $$
       END LOOP;
     END $$";
 
+/// What a connection does until it ends; whether it ended in order.
+type Driver = Pin<Box<dyn Future<Output = bool> + Send>>;
+
 /// Which database.
 #[derive(Debug)]
 pub(crate) struct Database {
     config: Config,
+    protection: Protection,
 }
 
 impl Database {
     pub(crate) fn parse(uri: &str) -> Result<Self, PostgresError> {
-        let mut config = Config::from_str(uri).map_err(|e| PostgresError::Uri(e.to_string()))?;
+        let (uri, protection) = tls::read(uri)?;
+        let mut config = Config::from_str(&uri).map_err(|e| PostgresError::Uri(e.to_string()))?;
         if config.get_hosts().is_empty() {
             return Err(PostgresError::Uri("it names no host".to_owned()));
         }
         config.application_name("cloud-backend").connect_timeout(CONNECT_WAIT);
-        let database = Self { config };
-        if database.config.get_ssl_mode() != SslMode::Disable && database.is_elsewhere() {
+        let database = Self { config, protection };
+        let (mode, is_clear) =
+            (database.config.get_ssl_mode(), matches!(database.protection, Protection::None));
+        if is_clear && mode == SslMode::Require {
+            let form = "TLS is asked for as postgres://…?sslmode=verify-full&sslrootcert=FILE";
+            return Err(PostgresError::Uri(form.to_owned()));
+        }
+        if is_clear && mode != SslMode::Disable && database.is_elsewhere() {
             return Err(PostgresError::Clear { server: database.name() });
         }
         Ok(database)
@@ -80,19 +95,41 @@ impl Database {
 
     /// Checks the server, and makes the roles and tables that are missing.
     pub(crate) async fn prepare(&self) -> Result<(), PostgresError> {
-        let connecting = tokio::time::timeout(CONNECT_WAIT, self.config.connect(NoTls)).await;
-        let unreachable = |source| PostgresError::Unreachable { server: self.name(), source };
-        let (mut client, connection) = match connecting {
-            Ok(connected) => connected.map_err(|e| unreachable(e.into()))?,
-            Err(silent) => return Err(unreachable(silent.into())),
+        let (mut client, driver) = match &self.protection {
+            Protection::None => self.connect(NoTls).await?,
+            Protection::Tls { connector, .. } => self.connect(connector.clone()).await?,
         };
         // It ends with the client.
-        let driver = tokio::spawn(connection);
+        let driver = tokio::spawn(driver);
         let prepared = self.prepare_with(&mut client).await;
         drop(client);
         // Its lock is gone with it; how the connection ended says nothing more.
         let _ = driver.await;
         prepared
+    }
+
+    /// Connects, and answers the client and what does its work.
+    async fn connect<T>(&self, tls: T) -> Result<(Client, Driver), PostgresError>
+    where
+        T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+    {
+        let connecting = tokio::time::timeout(CONNECT_WAIT, self.config.connect(tls)).await;
+        let silent =
+            |source: Elapsed| PostgresError::Unreachable { server: self.name(), source: source.into() };
+        let (client, connection) = connecting.map_err(silent)?.map_err(|e| self.not_connected(e))?;
+        Ok((client, Box::pin(async move { connection.await.is_ok() })))
+    }
+
+    fn not_connected(&self, error: tokio_postgres::Error) -> PostgresError {
+        let server = self.name();
+        match &self.protection {
+            Protection::Tls { authority, .. } if tls::is_distrust(&error) => {
+                PostgresError::Untrusted { server, authority: authority.clone(), source: error.into() }
+            }
+            Protection::Tls { .. } | Protection::None => {
+                PostgresError::Unreachable { server, source: error.into() }
+            }
+        }
     }
 
     async fn prepare_with(&self, client: &mut Client) -> Result<(), PostgresError> {
@@ -136,7 +173,11 @@ impl Database {
     /// Connections that are opened when they are needed.
     pub(crate) fn connections(&self) -> Result<Connections, PostgresError> {
         let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(self.config.clone(), NoTls, how);
+        let config = self.config.clone();
+        let manager = match &self.protection {
+            Protection::None => Manager::from_config(config, NoTls, how),
+            Protection::Tls { connector, .. } => Manager::from_config(config, connector.clone(), how),
+        };
         let pool = Pool::builder(manager)
             .max_size(CONNECTIONS_MAX)
             .create_timeout(Some(CONNECT_WAIT))

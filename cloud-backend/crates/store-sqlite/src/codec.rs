@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use bytes::Bytes;
 use plant_model::{AlarmPriority, DataType, Timestamp, Value};
 use protocol::{Epoch, Sequence, StreamId};
 use rusqlite::{Connection, Params, Row};
@@ -58,6 +59,12 @@ pub(crate) trait Columns {
     fn text(&self, index: usize) -> Result<String, Fault>;
     fn number(&self, index: usize) -> Result<i64, Fault>;
     fn optional_number(&self, index: usize) -> Result<Option<i64>, Fault>;
+    fn optional_blob(&self, index: usize) -> Result<Option<Bytes>, Fault>;
+
+    fn blob(&self, index: usize) -> Result<Bytes, Fault> {
+        self.optional_blob(index)?
+            .ok_or_else(|| Fault::Unreadable("bytes that must be there are not".to_owned()))
+    }
 
     /// A text that is parsed: an id, a float.
     fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, index: usize) -> Result<T, Fault> {
@@ -132,6 +139,11 @@ impl Columns for Row<'_> {
 
     fn optional_number(&self, index: usize) -> Result<Option<i64>, Fault> {
         Ok(self.get(index)?)
+    }
+
+    fn optional_blob(&self, index: usize) -> Result<Option<Bytes>, Fault> {
+        let blob = self.get_ref(index)?.as_blob_or_null().map_err(|e| Fault::unreadable("bytes", &e))?;
+        Ok(blob.map(Bytes::copy_from_slice))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plant_model::TenantId;
+use plant_model::{GatewayId, TenantId};
 use rusqlite::ErrorCode;
 use thiserror::Error;
+use tiering::Revision;
 
 /// Why the store did not open.
 #[derive(Debug, Error)]
@@ -95,6 +96,8 @@ pub(crate) enum Fault {
     UnknownTenant(TenantId),
     #[error("{0}")]
     Contradiction(String),
+    #[error("the tiers of gateway {gateway} are at revision {}, not {}", .found.0, .expected.0)]
+    Conflict { gateway: GatewayId, expected: Revision, found: Revision },
     #[error("{kind} {id} already exists")]
     AlreadyExists { kind: &'static str, id: String },
     #[error("there is no {kind} {id}")]
@@ -122,6 +125,7 @@ impl Fault {
                 None | Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch)
             ),
             Self::Contradiction(_)
+            | Self::Conflict { .. }
             | Self::AlreadyExists { .. }
             | Self::NotFound { .. }
             | Self::Unreadable(_)
@@ -147,6 +151,7 @@ impl Fault {
                 SqliteError::Missing { .. } | SqliteError::File { .. } | SqliteError::Unusable { .. },
             )
             | Self::Neighbour
+            | Self::Conflict { .. }
             | Self::Stopped => Meaning::Unavailable,
             Self::UnknownTenant(tenant) => Meaning::UnknownTenant(tenant.clone()),
             Self::Contradiction(detail) => Meaning::Contradiction(detail.clone()),
@@ -204,6 +209,22 @@ impl From<Fault> for tenancy::StoreError {
             Meaning::UnknownTenant(tenant) => Self::NotFound { kind: "tenant", id: tenant.to_string() },
             // What contradicts itself is only what gateways send.
             Meaning::Unavailable | Meaning::Contradiction(_) => Self::Unavailable(Box::new(fault)),
+        }
+    }
+}
+
+impl From<Fault> for tiering::StoreError {
+    fn from(fault: Fault) -> Self {
+        if let Fault::Conflict { gateway, expected, found } = fault {
+            return Self::Conflict { gateway, expected, found };
+        }
+        match fault.meaning() {
+            Meaning::Corrupt(detail) | Meaning::Contradiction(detail) => Self::Corrupt(detail),
+            Meaning::UnknownTenant(tenant) => Self::UnknownTenant(tenant),
+            // Its operations neither add nor look for a thing by its name.
+            Meaning::Unavailable | Meaning::AlreadyExists(..) | Meaning::NotFound(..) => {
+                Self::Unavailable(Box::new(fault))
+            }
         }
     }
 }

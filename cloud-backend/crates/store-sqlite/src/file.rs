@@ -30,11 +30,20 @@ const TENANT_MIGRATIONS: &[&str] = &[
     include_str!("migrations/tenant-0001.sql"),
     include_str!("migrations/tenant-0002.sql"),
     include_str!("migrations/tenant-0003.sql"),
+    include_str!("migrations/tenant-0004.sql"),
+    include_str!("migrations/tenant-0005.sql"),
 ];
 
 /// Up to this size a file is read from end to end when the store opens, about a quarter of a second;
 /// of a larger one only the structure is checked, so that starting does not take minutes.
 const FULL_CHECK_BYTES_MAX: u64 = 64 << 20;
+
+/// Up to this size a file of before is rewritten so that it can give space back: some ten seconds, and as much space
+/// again while it lasts.
+const REWRITTEN_BYTES_MAX: u64 = 1 << 30;
+
+/// SQLite's `auto_vacuum`: pages that are free may be given back, in steps.
+const INCREMENTAL: i64 = 2;
 
 /// How long a connection waits for another process that writes. While the writer waits for one tenant's file it
 /// does nothing for the others.
@@ -134,6 +143,9 @@ impl Files {
             }
         }
         migrate(&mut connection, target, &path)?;
+        if matches!(target, Target::Tenant(_)) {
+            let_space_go(&connection, &path, size).map_err(SqliteError::from_sqlite(&path))?;
+        }
         Ok(connection)
     }
 
@@ -254,6 +266,10 @@ fn make(draft: &Path) -> std::io::Result<()> {
 
 fn build(draft: &Path, target: &Target, steps: &[&str]) -> rusqlite::Result<()> {
     let mut connection = open(draft, OpenFlags::empty())?;
+    if matches!(target, Target::Tenant(_)) {
+        // Before anything else is written.
+        connection.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
+    }
     connection.pragma_update(None, "application_id", application_id(target))?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -284,6 +300,26 @@ fn migrate(connection: &mut Connection, target: &Target, path: &Path) -> Result<
         return Err(SqliteError::Newer { path: path.to_owned(), found, known });
     }
     Ok(())
+}
+
+/// Files of before keep their size for ever: they are rewritten once, unless they are large.
+fn let_space_go(connection: &Connection, path: &Path, size: u64) -> rusqlite::Result<()> {
+    let mode: i64 = connection.query_row("PRAGMA auto_vacuum", [], |row| row.get(0))?;
+    if mode == INCREMENTAL {
+        return Ok(());
+    }
+    if size > REWRITTEN_BYTES_MAX {
+        tracing::warn!(file = %path.display(), size_bytes = size, limit_bytes = REWRITTEN_BYTES_MAX,
+            "free space in the file is used again but not given back; to change that, stop the backend and run \
+             \"PRAGMA auto_vacuum = 2; VACUUM\" on it");
+        return Ok(());
+    }
+    connection.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
+    match connection.execute_batch("VACUUM") {
+        // Somebody else has it open: the next start does it.
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(()),
+        other => other,
+    }
 }
 
 fn apply_migrations(connection: &Connection, from: i64, steps: &[&str]) -> rusqlite::Result<()> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod alarms;
 mod gateways;
+mod latest;
 mod ledger;
 mod samples;
 
@@ -90,6 +91,6 @@ impl FleetStore for SqliteStore {
         &'a self,
         tenant: &'a TenantId,
     ) -> PortFuture<'a, Result<Vec<GatewayLatest>, StoreError>> {
-        self.of_tenant(tenant, samples::latest)
+        self.of_tenant(tenant, latest::latest)
     }
 }

@@ -10,7 +10,7 @@
 //!   open and says which file and what to do.
 //!
 //! Implements the ports [`ingestion::IngestStore`], [`fleet::FleetStore`], [`tenancy::TenancyStore`],
-//! [`tenancy::ConfigurationStore`] and [`rollouts::RolloutStore`].
+//! [`tenancy::ConfigurationStore`], [`rollouts::RolloutStore`], [`tiering::TierStore`] and [`tiering::PolicyStore`].
 //! The tables are described in `src/migrations`.
 
 mod codec;
@@ -21,8 +21,10 @@ mod error;
 mod file;
 mod fleet_reads;
 mod ingest;
+mod lifecycle;
 mod readers;
 mod rollout;
+mod tiers;
 mod writer;
 
 use std::collections::HashSet;

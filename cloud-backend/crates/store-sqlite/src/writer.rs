@@ -5,10 +5,13 @@
 //! and then none of them is answered with success. The transaction is committed before anyone is
 //! answered.
 //!
+//! What is dropped leaves free pages. A few are kept for what comes next, and the others are given back to the system
+//! while nobody waits, in steps of some milliseconds.
+//!
 //! A file that was moved or replaced under the writer takes no acknowledgement with it: after each commit the
 //! name must still lead to the file that was written.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -29,6 +32,9 @@ const GROUP_MAX: usize = 64;
 
 /// Files that the writer keeps open: two or three descriptors each.
 const OPEN_FILES_MAX: usize = 128;
+
+/// Free pages that stay in a file, 4 MiB: sealing frees and needs as many every minute.
+const FREE_PAGES_KEPT: i64 = 1_024;
 
 /// Which file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,7 +107,7 @@ impl Writer {
         let path = files.path(&Target::Control);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || Loop { files, open: HashMap::new(), known }.run(inbox))
+            .spawn(move || Loop { files, open: HashMap::new(), known, loose: BTreeSet::new() }.run(inbox))
             .map_err(SqliteError::file("cannot start the writer of", &path))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -135,11 +141,13 @@ struct Loop {
     open: HashMap<Target, (Connection, FileId)>,
     /// Files that were there: one of them that is missing is a fault, and not a tenant that nobody knows.
     known: HashSet<Target>,
+    /// Files with more free pages than they keep.
+    loose: BTreeSet<Target>,
 }
 
 impl Loop {
     fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
-        while let Some(first) = inbox.blocking_recv() {
+        while let Some(first) = self.next(&mut inbox) {
             let mut groups: BTreeMap<Target, Vec<Box<dyn Job>>> = BTreeMap::new();
             groups.entry(first.0).or_default().push(first.1);
             for _ in 1..GROUP_MAX {
@@ -157,12 +165,37 @@ impl Loop {
         }
     }
 
+    /// The next command; until it comes, space is given back.
+    fn next(&mut self, inbox: &mut mpsc::Receiver<Message>) -> Option<Message> {
+        while let Some(target) = self.loose.pop_first() {
+            match inbox.try_recv() {
+                Err(mpsc::error::TryRecvError::Empty) => {}
+                received => {
+                    self.loose.insert(target);
+                    return received.ok();
+                }
+            }
+            match self.connection(&target).and_then(give_back) {
+                Ok(true) => drop(self.loose.insert(target)),
+                Ok(false) => {}
+                // It is tried again after the next commit; until then the space is there to be used again.
+                Err(fault) => tracing::debug!(%fault, "free space was not given back"),
+            }
+        }
+        inbox.blocking_recv()
+    }
+
     fn transact(&mut self, target: &Target, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {
         let connection = self.connection(target)?;
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let outcome = run_all(connection, jobs).and_then(|()| Ok(connection.execute_batch("COMMIT")?));
         match outcome {
-            Ok(()) => self.still_there(target),
+            Ok(()) => {
+                if free_pages(connection)? > FREE_PAGES_KEPT {
+                    self.loose.insert(target.clone());
+                }
+                self.still_there(target)
+            }
             Err(fault) => {
                 // It fails when SQLite rolled back by itself; the connection is dropped in any case.
                 let _ = connection.execute_batch("ROLLBACK");
@@ -192,6 +225,25 @@ impl Loop {
         let written = self.open.get(target).map(|(_, id)| *id);
         if written == Some(self.files.id(target)?) { Ok(()) } else { Err(self.files.moved(target).into()) }
     }
+}
+
+fn free_pages(connection: &Connection) -> Result<i64, Fault> {
+    Ok(connection.query_row("PRAGMA freelist_count", [], |row| row.get(0))?)
+}
+
+/// Gives back a MiB. Answers whether there is more.
+fn give_back(connection: &Connection) -> Result<bool, Fault> {
+    let before = free_pages(connection)?;
+    if before <= FREE_PAGES_KEPT {
+        return Ok(false);
+    }
+    // Every row is a page: a statement that is not read to its end frees one.
+    let mut statement = connection.prepare("PRAGMA incremental_vacuum(256)")?;
+    let mut pages = statement.query([])?;
+    while pages.next()?.is_some() {}
+    let after = free_pages(connection)?;
+    // A file of before that was too large to be rewritten gives nothing back.
+    Ok(after < before && after > FREE_PAGES_KEPT)
 }
 
 fn run_all(connection: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {

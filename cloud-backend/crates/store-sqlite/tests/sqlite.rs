@@ -12,16 +12,18 @@ use std::sync::Arc;
 
 use conformance::fixture::*;
 use conformance::{
-    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, rollout,
-    tenants,
+    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, lifecycle, moves,
+    reads, rollout, tenants, tiers,
 };
 use fleet::FleetStore;
 use ingestion::{Fate, IngestStore};
 use proptest::prelude::*;
 use protocol::StreamId;
+use segments::TagKind;
 use store_sqlite::{SqliteError, SqliteStore};
 use tempfile::TempDir;
 use tenancy::{TenancyStore, Tenant};
+use tiering::{Revision, SealSet, TierStore};
 
 /// Stores in a scratch directory.
 struct Scratch(TempDir);
@@ -72,6 +74,12 @@ proptest! {
     fn the_ledger_balances_whatever_arrives(groups in identity::steps()) {
         runtime().block_on(identity::the_ledger_balances_whatever_arrives(&Scratch::new(), &groups));
     }
+}
+
+/// As many policies as the field case asks for: some seconds.
+#[test]
+fn st2_no_policy_of_one_tenant_changes_what_another_has() {
+    runtime().block_on(moves::st2_no_policy_of_one_tenant_changes_what_another_has(&Scratch::new(), 1_000));
 }
 
 /// A directory with one tenant and one stored batch, closed.
@@ -268,6 +276,160 @@ fn the_writer_answers_a_ping_and_a_store_that_was_closed_is_whole_without_its_lo
     assert!(!scratch.file("tenants/acme.db-wal").exists(), "the log was moved into the file");
     let rows = runtime().block_on(async { scratch.open().ledger(&tenant()).await.expect("works") });
     assert_eq!(rows.len(), 1);
+}
+
+/// Tables of version 3 of a tenant's file.
+const OF_VERSION_3: [&str; 15] = [
+    "batch",
+    "catalogue",
+    "clock_change",
+    "coverage",
+    "dropped",
+    "gap",
+    "gateway",
+    "journal",
+    "occurrence",
+    "quarantine",
+    "rejection",
+    "schema_version",
+    "series",
+    "stream",
+    "unreadable",
+];
+
+#[test]
+fn a_file_of_before_the_tiers_is_sealed_after_it_was_migrated() {
+    let scratch = Scratch::new();
+    let file = scratch.file("tenants/acme.db");
+    let before = runtime().block_on(async {
+        let store = tiers::plant(&scratch).await;
+        let batches = (1..=3_i64).map(|n| tiers::batch_at(EPOCH, n.cast_unsigned(), &[n * 60_000_000, n]));
+        send(&*store, StreamId::Telemetry, batches).await;
+        tiers::shown(&*store).await
+    });
+    let connection = rusqlite::Connection::open(&file).expect("opens");
+    connection.execute_batch("PRAGMA foreign_keys = OFF").expect("set");
+    let mut statement =
+        connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").expect("sql");
+    let names: Vec<String> =
+        statement.query_map([], |r| r.get(0)).expect("rows").collect::<Result<_, _>>().expect("texts");
+    drop(statement);
+    for name in
+        names.iter().filter(|name| !name.starts_with("sqlite_") && !OF_VERSION_3.contains(&name.as_str()))
+    {
+        connection.execute_batch(&format!("DROP TABLE {name}")).expect("dropped");
+    }
+    connection.execute_batch("DELETE FROM schema_version WHERE version > 3").expect("as it was");
+    drop(connection);
+    runtime().block_on(async {
+        let store = scratch.open();
+        let tags = TierStore::tags(&*store, &tenant(), &gateway(), None).await.expect("works");
+        let told: Vec<_> = tags.iter().map(|t| (t.number.0, t.tag.as_str(), t.kind)).collect();
+        assert_eq!(told, [(0, "pressure", TagKind::Analog), (1, "state", TagKind::State)]);
+        assert_eq!(tiers::seal_all(&*store, at(3_600_000_000)).await, 3);
+        assert_eq!(tiers::shown(&*store).await, before);
+    });
+}
+
+#[test]
+fn st3_space_comes_back_to_the_system_without_anybodys_help() {
+    const BATCHES: u64 = 200;
+    let scratch = Scratch::new();
+    let file = scratch.file("tenants/acme.db");
+    let free = || -> i64 {
+        let connection = rusqlite::Connection::open(&file).expect("opens");
+        connection.busy_timeout(std::time::Duration::from_secs(30)).expect("set");
+        connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).expect("a number")
+    };
+    runtime().block_on(async {
+        let store = tiers::plant(&scratch).await;
+        // Noise, 8 bytes a sample and more: 16 MB.
+        let noise = |n: u64| {
+            let value = |k: i64| {
+                // SplitMix64: nothing that a codec could foresee.
+                let x = (n * 100_000 + k.cast_unsigned()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+                f64::from_bits((x ^ (x >> 31)) >> 2)
+            };
+            let list: Vec<_> = (0..10_000).map(|k| (k, value(k))).collect();
+            encode(EPOCH, n, &samples(1, &list))
+        };
+        for n in 1..=BATCHES {
+            assert_eq!(send(&*store, StreamId::Telemetry, [noise(n)]).await.fates, [Fate::Stored]);
+        }
+        let full = fs::metadata(&file).expect("there").len();
+        assert!(full > 8 << 20, "{full} bytes");
+        let (base, through, segments) = (Revision(0), seq(BATCHES), Vec::new());
+        let set = SealSet { gateway: gateway(), base, epoch: EPOCH, through, segments, latest: None };
+        store.seal(&tenant(), set).await.expect("sealed");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while free() > 1_024 {
+            assert!(std::time::Instant::now() < deadline, "{} pages are still free", free());
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        drop(store);
+        let left = fs::metadata(&file).expect("there").len();
+        assert!(left < full / 2, "{left} of {full} bytes");
+    });
+}
+
+/// Sends batch after batch, two to a minute, seals what can be sealed, and says which were acknowledged. Does nothing in
+/// an ordinary run.
+#[test]
+fn victim_of_the_kill_while_sealing() {
+    let Some(directory) = std::env::var_os(VICTIM) else { return };
+    runtime().block_on(async {
+        let store = SqliteStore::open(Path::new(&directory)).expect("the store opens");
+        let from = ledger_of(&store, StreamId::Telemetry).await.committed_through.as_u64();
+        for n in from + 1.. {
+            let at_micros = i64::try_from(n).expect("small") * 30_000_000;
+            let applied =
+                send(&store, StreamId::Telemetry, [tiers::batch_at(EPOCH, n, &[at_micros, at_micros + 1])])
+                    .await;
+            println!("acknowledged {}", acked(&applied, StreamId::Telemetry));
+            tiers::seal_all(&store, at(3_600_000_000)).await;
+        }
+    });
+}
+
+#[test]
+fn a_kill_while_sealing_loses_and_doubles_no_sample() {
+    let scratch = Scratch::new();
+    runtime().block_on(async {
+        let store = tiers::plant(&scratch).await;
+        send(&*store, StreamId::Telemetry, [tiers::batch_at(EPOCH, 1, &[30_000_000, 30_000_001])]).await;
+    });
+    for round in 1..=4 {
+        let mut victim = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "victim_of_the_kill_while_sealing", "--nocapture"])
+            .env(VICTIM, scratch.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let output = BufReader::new(victim.stdout.take().expect("piped"));
+        let number = |line: String| line.rsplit_once("acknowledged ")?.1.trim().parse::<u64>().ok();
+        let acknowledged = output.lines().map_while(Result::ok).filter_map(number).find(|n| *n >= 15 * round);
+        victim.kill().expect("killed");
+        victim.wait().expect("gone");
+        assert!(acknowledged.is_some(), "the victim ended by itself");
+        runtime().block_on(async {
+            let store = scratch.open();
+            let through = ledger_of(&*store, StreamId::Telemetry).await.committed_through.as_u64();
+            assert!(acknowledged.is_some_and(|n| through >= n), "{through} after {acknowledged:?}");
+            let expected: Vec<_> = (1..=through)
+                .flat_map(|n| {
+                    let at = i64::try_from(n).expect("small") * 30_000_000;
+                    let value = f64::from(u32::try_from(n).expect("small"));
+                    [(at, value), (at + 1, value)]
+                })
+                .collect();
+            assert_eq!(tiers::shown(&*store).await, expected, "each sample once");
+            let streams = store.sealing_streams(&tenant(), &gateway()).await.expect("works");
+            assert!(streams[0].sealed_through > seq(0), "{streams:?}");
+        });
+    }
 }
 
 #[test]

@@ -5,9 +5,12 @@ mod alarm;
 mod command;
 mod configuration;
 mod event;
+mod figures;
 mod gateway_command;
 mod ledger;
+mod lost;
 mod machine;
+mod provenance;
 mod rollout;
 mod sample;
 mod session;
@@ -21,11 +24,14 @@ pub(crate) use configuration::{
     machine_files,
 };
 pub(crate) use event::{GatewayEvent, ResyncEvent, ValuesEvent};
+pub(crate) use figures::{FigureSeries, Figures};
 pub(crate) use gateway_command::{GatewayCommandRequest, GatewayCommandStatus};
 pub(crate) use ledger::Ledger;
+pub(crate) use lost::{Lost, lost};
 pub(crate) use machine::{Certificate, Gateway, Link, Machine, MachineDetail};
+pub(crate) use provenance::Provenance;
 pub(crate) use rollout::{Rollout, RolloutDetail, RolloutOperationRequest, RolloutRequest, UpdateStatus};
-pub(crate) use sample::Samples;
+pub(crate) use sample::{SampleSeries, Samples};
 pub(crate) use session::{Credentials, Permission, Role, Session, Tenant, TenantName};
 pub(crate) use value::{DataType, TagValue};
 

@@ -1,5 +1,6 @@
 //! The table of all routes, and the router and the OpenAPI document made from it.
 
+mod aggregate;
 mod alarms;
 mod commands;
 mod configuration;
@@ -9,6 +10,7 @@ mod ledger;
 mod live;
 mod operations;
 mod rollouts;
+mod sample_file;
 mod samples;
 mod session;
 
@@ -41,6 +43,7 @@ fn table() -> Vec<Route> {
         guarded(Permission::ReadFleet, routes!(fleet::machines)),
         guarded(Permission::ReadFleet, routes!(fleet::machine)),
         guarded(Permission::ReadFleet, routes!(samples::samples)),
+        guarded(Permission::ReadFleet, routes!(aggregate::aggregate)),
         guarded(Permission::ReadAlarms, routes!(alarms::alarms)),
         guarded(Permission::ReadAlarms, routes!(alarms::transitions)),
         guarded(Permission::OperateAlarms, routes!(commands::give)),

@@ -4,6 +4,7 @@ mod access;
 mod commands;
 mod configuration;
 mod gateway_commands;
+mod history;
 mod openapi;
 mod reading;
 mod rollouts;

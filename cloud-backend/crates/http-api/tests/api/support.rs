@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use archive_parquet::ParquetArchive;
 use fleet::Presence;
 use http_api::{
-    ApiParts, ApiState, CommandLine, Commands, Configurations, Exposition, HttpServer, LiveFeed, MetricKind,
-    Operations, PortFuture, Rollouts, SendError, hash_password,
+    ApiParts, ApiState, CommandLine, Commands, Configurations, Exposition, History, HttpServer, LiveFeed,
+    MetricKind, Operations, PortFuture, Rollouts, SendError, hash_password,
 };
 use ingestion::{Applied, Arrival, IngestStore, WriteSet};
 use plant_model::{
@@ -35,6 +36,7 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) struct Api {
     pub(crate) address: SocketAddr,
     pub(crate) store: Arc<SqliteStore>,
+    pub(crate) archive: Arc<ParquetArchive>,
     pub(crate) feed: LiveFeed,
     pub(crate) commands: Commands,
     pub(crate) line: Arc<Line>,
@@ -106,6 +108,8 @@ impl Api {
         let line = Arc::new(Line::default());
         let commands = Commands::new(line.clone());
         let configurations = Configurations { store: store.clone(), check: Arc::new(AgentCheck) };
+        let archive = Arc::new(archive(directory.path()));
+        let history = History::new(store.clone(), archive.clone());
         let poked = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&poked);
         let rollouts = Rollouts {
@@ -117,6 +121,7 @@ impl Api {
         };
         let state = ApiState::new(ApiParts {
             fleet: store.clone(),
+            history,
             tenancy: store.clone(),
             live: feed.clone(),
             commands: commands.clone(),
@@ -134,6 +139,7 @@ impl Api {
         Self {
             address,
             store,
+            archive,
             feed,
             commands,
             line,
@@ -219,6 +225,13 @@ impl Api {
         let at = Timestamp::from_micros(START + millis * 1_000);
         self.feed.live(&acme(), &gw_1(), &Live { at, latest, links, transitions: Vec::new() });
     }
+}
+
+/// An archive without objects.
+fn archive(directory: &std::path::Path) -> ParquetArchive {
+    let place = directory.join("archive");
+    std::fs::create_dir(&place).expect("a directory");
+    ParquetArchive::open(&format!("file://{}", place.display()), []).expect("an archive")
 }
 
 async fn populate(store: &SqliteStore) {

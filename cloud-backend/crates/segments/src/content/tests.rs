@@ -98,3 +98,16 @@ fn a_segment_that_is_full_takes_no_more() {
     let more = content.add(TAG, (source(6), Detail::Full), &[sample(2, 2)]);
     assert!(matches!(more, Err(SegmentError::TooLarge { what: "samples", .. })), "{more:?}");
 }
+
+#[test]
+fn samples_with_their_batches_are_in_order_of_time_and_keep_repetitions() {
+    let thinned = [sample(0, 1), sample(2, 2)];
+    let content = of(&[(8, Detail::Full, &[sample(2, 2), sample(1, 9)]), (9, Detail::Thinned, &thinned)]);
+    let sourced = content.sourced(TAG.0);
+    let told: Vec<_> = sourced.iter().map(|one| (one.sample.timestamp(), one.source, one.detail)).collect();
+    let at = |millis| sample(millis, 0).timestamp();
+    let (full, thin) = ((source(8), Detail::Full), (source(9), Detail::Thinned));
+    let expected = [(0, thin), (1, full), (2, full), (2, thin)];
+    assert_eq!(told, expected.map(|(millis, (source, detail))| (at(millis), source, detail)));
+    assert!(content.sourced(TagNumber(8)).is_empty());
+}

@@ -82,6 +82,12 @@ impl Hold {
         Self(micros.max(crate::Minute::MICROS))
     }
 
+    /// In microseconds.
+    #[must_use]
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
     /// How long, of the time between two instants, a value is in force that was read at the first.
     fn between(self, from: Timestamp, to: Timestamp) -> u64 {
         let elapsed = to.micros().saturating_sub(from.micros()).min(self.0);

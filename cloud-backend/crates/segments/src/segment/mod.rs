@@ -120,9 +120,20 @@ impl<'a> Segment<'a> {
     /// # Errors
     /// The columns cannot be read, or hold what does not belong into the minute.
     pub fn content(&self) -> Result<Content, SegmentError> {
+        self.content_of(|_| true)
+    }
+
+    /// What it holds of some tags, with its provenance. Other tags are not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::content`].
+    pub fn content_of(&self, is_wanted: impl Fn(TagNumber) -> bool) -> Result<Content, SegmentError> {
         let mut content = Content::new(self.head.minute());
         for (index, place) in self.head.places().enumerate() {
             let tag = self.head.tag(index);
+            if !is_wanted(tag.number) {
+                continue;
+            }
             let samples = self.read(index, place)?;
             let start = content.minute().start();
             if let Some(stray) = samples.iter().find(|s| crate::Minute::of_sample(s) != content.minute()) {

@@ -1,29 +1,23 @@
-//! Samples, by decoding the batches that overlap a range.
+//! Samples, by decoding the segments and the batches that overlap a range.
 //!
 //! Batches are found by the time of their latest sample. A batch that overlaps `[start, end)` ends at
 //! `start` or later, and, no batch being longer than `longest_span`, before `end + longest_span`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use deadpool_postgres::Transaction;
-use fleet::{Collector, GatewayLatest, LatestScan, SampleQuery, SampleSet, TagInfo};
+use fleet::{Collector, SampleQuery, SampleSet, TagInfo};
 use plant_model::{DataType, GatewayId, TenantId};
-use protocol::{Batch, BatchBody, Catalogue, SeriesId, SeriesSamples, StreamId, TagRole};
-use service_kit::Clock;
+use protocol::{Batch, BatchBody, SeriesId, SeriesSamples, StreamId, TagRole};
 use tokio_postgres::{Portal, Row};
 
-use super::gateways::catalogues;
-use crate::codec::{Columns, Params, epoch_bits, row, rows, stream_code};
+use super::sealed::Sealed;
+use crate::codec::{Columns, Params, row, rows, stream_code};
 use crate::error::Fault;
 
 /// Batches that one query decodes at most, 8 days of one gateway at one batch in 5 s: bounds how long it
 /// takes, a few seconds. Beyond it the answer is cut off and says so.
 const BATCHES_PER_QUERY_MAX: usize = 140_000;
-
-/// Batches that are looked through, back from the newest, for the latest samples: an hour at one batch in
-/// 5 s, longer than any sensible heartbeat of a tag that does not change.
-const BATCHES_PER_LATEST_MAX: i64 = 720;
 
 /// Batches that are fetched, and decoded without a pause, at a time: some megabytes, and some milliseconds.
 const PAGE: i32 = 64;
@@ -57,10 +51,12 @@ pub(super) async fn samples(
     query: &SampleQuery,
 ) -> Result<SampleSet, Fault> {
     let (tags, places) = resolve(t, tenant, query).await?;
+    let sealed = Sealed::of(t, tenant, query, &tags).await?;
     let mut collector = Collector::new(query, tags);
     if query.start >= query.end || places.is_empty() {
         return Ok(collector.finish());
     }
+    sealed.collect(query, &mut collector).await?;
     let sql = "SELECT epoch, sequence, body FROM batch WHERE tenant = $1 AND gateway = $2 AND stream = $3
                AND last_at >= $4 AND last_at < $5 AND first_at < $6 ORDER BY last_at, epoch, sequence";
     let (start, end) = (query.start.micros(), query.end.micros());
@@ -153,41 +149,5 @@ fn read_batch(gateway: &GatewayId, r: &Row) -> Result<Vec<SeriesSamples>, Fault>
         Ok(Batch { body: BatchBody::Samples(block), .. }) => Ok(block),
         Ok(_) => Err(Fault::Unreadable(format!("{}: it holds no samples", name()?))),
         Err(error) => Err(Fault::unreadable(&name()?, &error)),
-    }
-}
-
-/// The newest samples of every gateway in its current epoch.
-pub(super) async fn latest(t: &Transaction<'_>, tenant: &TenantId) -> Result<Vec<GatewayLatest>, Fault> {
-    let mut all = Vec::new();
-    for (gateway, catalogue) in catalogues(t, tenant, None).await? {
-        let samples = latest_of(t, tenant, &gateway, &catalogue).await?;
-        all.push(GatewayLatest { gateway, catalogue: Arc::new(catalogue), samples: samples.finish() });
-    }
-    Ok(all)
-}
-
-async fn latest_of(
-    t: &Transaction<'_>,
-    tenant: &TenantId,
-    gateway: &GatewayId,
-    catalogue: &Catalogue,
-) -> Result<LatestScan, Fault> {
-    let mut scan = LatestScan::new(catalogue, Clock::system());
-    let sql = "SELECT epoch, sequence, body FROM batch
-               WHERE tenant = $1 AND gateway = $2 AND stream = $3 AND epoch = $4
-               ORDER BY last_at DESC, sequence DESC LIMIT $5";
-    let key = (tenant.as_str(), gateway.as_str(), stream_code(TELEMETRY), epoch_bits(catalogue.epoch));
-    let pages = Pages::open(t, sql, &[&key.0, &key.1, &key.2, &key.3, &BATCHES_PER_LATEST_MAX]).await?;
-    loop {
-        let page = pages.next().await?;
-        for batch in &page {
-            scan.look_at(&read_batch(gateway, batch)?);
-            if scan.is_complete() {
-                return Ok(scan);
-            }
-        }
-        if page.is_empty() {
-            return Ok(scan);
-        }
     }
 }

@@ -7,6 +7,7 @@ use protocol::{Catalogue, CatalogueMachine, CatalogueTag};
 
 use crate::codec::{Columns, epoch_bits, escaped, execute, row, rows};
 use crate::error::Fault;
+use crate::tiers::tags;
 
 /// Series that one epoch may use up: twenty times a full catalogue, so that years of changes fit and a
 /// gateway that invents numbers cannot fill the store.
@@ -38,7 +39,9 @@ pub(super) async fn save(
     execute(t, keep, &[&key.0, &key.1, &key.2, &machines, &at, &bytes]).await?;
     let all =
         catalogue.machines.iter().flat_map(|machine| machine.tags.iter().map(move |tag| (machine, tag)));
-    save_series(t, key, &all.collect::<Vec<_>>(), at).await?;
+    let all: Vec<_> = all.collect();
+    save_series(t, key, &all, at).await?;
+    tags::save(t, (key.0, key.1), &all).await?;
     check_number_of_series(t, key).await
 }
 

@@ -10,7 +10,7 @@ use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::{BatchHeader, ClockRecord, CumulativeAck, Dropped, Gap, Hello, Sequence, StreamId};
 
 use super::streams::{StreamKey, Streams};
-use crate::codec::{Columns, epoch_bits, escaped, execute, int, row, rows, sequence_number};
+use crate::codec::{Columns, epoch_bits, escaped, execute, int, row, rows, sequence_number, stream_code};
 use crate::error::Fault;
 
 /// The reason of a gap that nobody declared.
@@ -50,7 +50,7 @@ pub(super) async fn record_hello(
     Ok(acks)
 }
 
-/// The checksum of a batch that is stored.
+/// The checksum of a batch that is stored, or was sealed last.
 async fn checksum(
     t: &Transaction<'_>,
     tenant: &TenantId,
@@ -59,10 +59,14 @@ async fn checksum(
 ) -> Result<Option<u32>, Fault> {
     let (gateway, epoch, stream) = key.columns();
     let sql = "SELECT substr(body, 1, 8) FROM batch
-               WHERE tenant = $1 AND gateway = $2 AND epoch = $3 AND stream = $4 AND sequence = $5";
+               WHERE tenant = $1 AND gateway = $2 AND epoch = $3 AND stream = $4 AND sequence = $5
+               UNION ALL SELECT through_head FROM sealed
+               WHERE tenant = $1 AND gateway = $2 AND epoch = $3 AND $4 = $6 AND through = $5
+                 AND through_head IS NOT NULL";
     let number = sequence_number(sequence);
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-        [&tenant.as_str(), &gateway, &epoch, &stream, &number];
+    let telemetry = stream_code(StreamId::Telemetry);
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+        [&tenant.as_str(), &gateway, &epoch, &stream, &number, &telemetry];
     Ok(row(t, sql, &params, |r| r.bytes(0).map(BatchHeader::checksum)).await?.flatten())
 }
 

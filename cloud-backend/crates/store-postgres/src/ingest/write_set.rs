@@ -8,6 +8,7 @@ use ingestion::{
 };
 use plant_model::{GatewayId, TenantId, Timestamp};
 use protocol::{BatchHeader, DiagnosticRecord, Sequence, StreamId};
+use tokio_postgres::types::ToSql;
 
 use super::pending::Pending;
 use super::streams::{StreamKey, Streams};
@@ -85,8 +86,11 @@ impl<'s> Application<'_, 's> {
         verdict: &Verdict,
     ) -> Result<Placement, Fault> {
         let covered = self.streams.get(key).coverage.contains(header.sequence);
-        if covered && !self.is_free(key, header.sequence).await? {
-            return Ok(Placement::Duplicate);
+        if covered {
+            if !self.is_free(key, header.sequence).await? {
+                return Ok(Placement::Duplicate);
+            }
+            self.note_recovered(key).await?;
         }
         let mut trials: BTreeMap<StreamId, Coverage> = BTreeMap::new();
         for (stream, first, last) in claims(header, verdict) {
@@ -111,12 +115,24 @@ impl<'s> Application<'_, 's> {
                       AND NOT EXISTS (SELECT 1 FROM batch WHERE tenant = $1 AND gateway = $2 AND epoch = $3
                                       AND stream = $4 AND sequence = $5)
                       AND NOT EXISTS (SELECT 1 FROM quarantine WHERE tenant = $1 AND gateway = $2 AND epoch = $3
-                                      AND stream = $4 AND sequence = $5)";
+                                      AND stream = $4 AND sequence = $5)
+                      AND NOT EXISTS (SELECT 1 FROM recovered WHERE tenant = $1 AND gateway = $2 AND epoch = $3
+                                      AND $4 = $6 AND sequence = $5)";
         let (gateway, epoch, stream) = key.columns();
         let number = sequence_number(sequence);
         let tenant = self.tenant.as_str();
-        let free = row(self.t, sql, &[&tenant, &gateway, &epoch, &stream, &number], |r| r.flag(0)).await?;
-        Ok(free.unwrap_or(false))
+        let telemetry = stream_code(StreamId::Telemetry);
+        let params: [&(dyn ToSql + Sync); 6] = [&tenant, &gateway, &epoch, &stream, &number, &telemetry];
+        Ok(row(self.t, sql, &params, |r| r.flag(0)).await?.unwrap_or(false))
+    }
+
+    /// A batch that comes after all lies below others that may just be being sealed. Whoever does that has not seen it:
+    /// the higher revision makes him look again, before he takes everything below for sealed.
+    async fn note_recovered(&self, key: &StreamKey) -> Result<(), Fault> {
+        let sql = "INSERT INTO tier AS t (tenant, gateway, revision) VALUES ($1, $2, 1)
+                   ON CONFLICT (tenant, gateway) DO UPDATE SET revision = t.revision + 1";
+        execute(self.t, sql, &[&self.tenant.as_str(), &key.gateway.as_str()]).await?;
+        Ok(())
     }
 
     async fn store(&mut self, key: &StreamKey, message: &'s Judged) -> Result<(), Fault> {
@@ -184,7 +200,7 @@ impl<'s> Application<'_, 's> {
             for (reason, count) in &tally.rejected {
                 let at = tally.last_received_at.map_or(0, Timestamp::micros);
                 let (gateway, stream) = (gateway.as_str(), stream_code(*stream));
-                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+                let row: [&(dyn ToSql + Sync); 7] =
                     [&tenant, &gateway, &stream, reason, &int(*count), &bytes, &at];
                 execute(self.t, sql, &row).await?;
                 bytes = 0;

@@ -1,10 +1,11 @@
 //! Row-level security: the second net, held against the tables that there are.
 
 use fleet::FleetStore as _;
-use protocol::StreamId;
+use protocol::{StreamId, TagRole};
 
 use crate::conformance::Laboratory as _;
 use crate::conformance::fixture::*;
+use crate::conformance::tiers::seal_through;
 use crate::{Database, Server, runtime};
 
 /// A server with a database of one tenant with one batch, and the database's name.
@@ -16,7 +17,9 @@ fn filled() -> (Server, Database, String) {
         let store = database.open();
         add_tenant(&*store).await;
         tenancy::TenancyStore::add_gateway(&*store, tenant(), gateway()).await.expect("new");
-        send(&*store, StreamId::Telemetry, [telemetry(1)]).await;
+        save_catalogue(&*store, catalogue(EPOCH, &[(1, "pressure", TagRole::Plain)]), 0).await;
+        send(&*store, StreamId::Telemetry, [telemetry(1), telemetry(2)]).await;
+        seal_through(&*store, EPOCH, 1, Some(vec![1])).await.expect("sealed");
         assert_eq!(store.ledger(&tenant()).await.expect("works").len(), 1);
     });
     (server, database, name)
@@ -31,7 +34,8 @@ fn a_role_of_the_store_sees_the_tenant_that_the_transaction_names_and_nothing_wi
         );
         server.sql(&name, &sql)
     };
-    for table in ["tenant", "gateway", "batch", "stream", "coverage"] {
+    let resting = ["tag", "tier", "sealed", "segment", "segment_body", "hour_due"];
+    for table in ["tenant", "gateway", "batch", "stream", "coverage"].into_iter().chain(resting) {
         assert_eq!(seen("cloud_backend_tenant", "acme", table), "1", "{table}");
         assert_eq!(seen("cloud_backend_tenant", "other", table), "0", "{table}");
         assert_eq!(seen("cloud_backend_tenant", "", table), "0", "{table}");
@@ -70,4 +74,20 @@ fn a_row_of_another_tenant_is_refused_even_to_a_statement_that_names_it() {
         RAISE 'it was let in';
       EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
     server.sql(&name, moved);
+}
+
+#[test]
+fn a_part_of_a_table_cannot_be_reached_past_the_policies_of_the_whole() {
+    let (server, _database, name) = filled();
+    let part = server.sql(&name, "SELECT tableoid::regclass FROM segment_body");
+    let around = format!(
+        "DO $$ BEGIN
+           PERFORM set_config('role', 'cloud_backend_tenant', true), set_config('app.tenant', 'acme', true);
+           PERFORM 1 FROM {part};
+           RAISE 'it was let in';
+         EXCEPTION WHEN insufficient_privilege THEN NULL; END $$"
+    );
+    server.sql(&name, &around);
+    let owner = format!("SET ROLE backend; SELECT count(*) FROM {part}");
+    assert_eq!(server.sql(&name, &owner), "0", "who owns it sees nothing either");
 }

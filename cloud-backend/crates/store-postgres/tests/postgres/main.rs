@@ -7,14 +7,16 @@ mod conformance;
 mod isolation;
 mod migrations;
 mod outage;
+mod parts;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use conformance::{
-    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, reads, rollout,
-    tenants,
+    Laboratory, alarms, configuration, conformance_suite, enrolment, identity, ingest, lifecycle, moves,
+    reads, rollout, tenants, tiers,
 };
 use proptest::test_runner::{Config, TestRunner};
 use server::Server;
@@ -68,6 +70,14 @@ macro_rules! conforms {
 }
 
 conformance_suite!(conforms);
+
+/// Fewer than in SQLite: the decision is the same, the isolation is the server's.
+#[test]
+fn st2_no_policy_of_one_tenant_changes_what_another_has() {
+    let server = Server::start();
+    let database = Database::new(&server);
+    runtime().block_on(moves::st2_no_policy_of_one_tenant_changes_what_another_has(&database, 40));
+}
 
 #[test]
 fn the_ledger_balances_whatever_arrives() {

@@ -4,9 +4,11 @@ use fleet::FleetStore as _;
 use ingestion::{Fate, IngestStore as _, StoreError};
 use protocol::StreamId;
 use store_postgres::{PostgresError, PostgresStore};
+use tiering::TierStore as _;
 
 use crate::conformance::Laboratory as _;
 use crate::conformance::fixture::*;
+use crate::conformance::tiers;
 use crate::{Database, Server, runtime};
 
 const TELEMETRY: StreamId = StreamId::Telemetry;
@@ -82,6 +84,45 @@ fn in9_connections_that_are_cut_over_and_over_lose_nothing() {
 }
 
 #[test]
+fn st1_a_sealing_whose_connection_is_cut_wrote_nothing_and_the_next_one_writes_it_all() {
+    let server = Server::start();
+    let database = Database::new(&server);
+    let name = database.name.as_str();
+    runtime().block_on(async {
+        let store = tiers::plant(&database).await;
+        send(&*store, TELEMETRY, [tiers::batch_at(EPOCH, 1, &[0]), tiers::batch_at(EPOCH, 2, &[9])]).await;
+        let before = tiers::shown(&*store).await;
+        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                   WHERE usename = 'backend' AND wait_event = 'relation'";
+        // In the order in which a sealing comes to them: the last is written when all else is.
+        for table in ["batch", "segment_body", "segment", "hour_due"] {
+            let held = server.hold(name, &format!("LOCK TABLE ONLY {table} IN SHARE MODE"));
+            let sealing = tiers::seal_through(&*store, EPOCH, 2, Some(vec![1]));
+            let cutting = async {
+                waiting(&server, name).await;
+                tokio::task::block_in_place(|| server.sql("postgres", cut))
+            };
+            let (sealed, cut) = tokio::join!(sealing, cutting);
+            assert_eq!(cut, "1", "{table}");
+            let error = sealed.expect_err(table);
+            assert!(matches!(error, tiering::StoreError::Unavailable(_)), "{table}: {error:?}");
+            drop(held);
+            assert_eq!(tiers::shown(&*store).await, before, "{table}");
+            let revision = store.revision(&tenant(), &gateway()).await.expect("works");
+            assert_eq!(revision, tiering::Revision(0), "{table}");
+            let count = "SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM segment),
+                           (SELECT count(*) FROM segment_body), (SELECT count(*) FROM hour_due)";
+            let rows = tokio::task::block_in_place(|| server.sql(name, count));
+            assert_eq!(rows, "2|0|0|0", "{table}");
+        }
+        tiers::seal_through(&*store, EPOCH, 2, Some(vec![1])).await.expect("nobody is in its way");
+        assert_eq!(tiers::shown(&*store).await, before);
+        let rows = "SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM segment)";
+        assert_eq!(tokio::task::block_in_place(|| server.sql(name, rows)), "0|1");
+    });
+}
+
+#[test]
 fn what_nobody_waits_for_any_more_leaves_no_lock_behind() {
     let server = Server::start();
     let database = Database::new(&server);
@@ -135,11 +176,12 @@ fn a_server_that_does_not_flush_or_does_not_answer_is_refused_by_name_and_withou
 fn a_server_elsewhere_is_not_spoken_to_in_the_clear_unless_somebody_says_so() {
     let open = |uri: &str| runtime().block_on(PostgresStore::open(uri)).expect_err("nobody is there");
     for elsewhere in
-        ["postgres://backend@db.example.invalid/x", "postgres://backend@192.0.2.1/x?sslmode=require"]
+        ["postgres://backend@db.example.invalid/x", "postgres://backend@192.0.2.1/x?sslmode=prefer"]
     {
         let error = open(elsewhere);
         assert!(matches!(error, PostgresError::Clear { .. }), "{error:?}");
-        assert!(error.to_string().contains("sslmode=disable"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("sslmode=verify-full") && text.contains("sslmode=disable"), "{text}");
     }
     let told = open("postgres://backend@db.example.invalid/x?sslmode=disable");
     assert!(matches!(told, PostgresError::Unreachable { .. }), "{told:?}");

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "a test file may leave out what it does not need")]
 
 use std::io::Write as _;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +26,9 @@ pub(crate) struct Server {
     directory: TempDir,
     programs: PathBuf,
     process: Option<Child>,
+    /// Where it listens on TCP.
+    port: Option<u16>,
+    tls: bool,
 }
 
 impl Server {
@@ -36,7 +39,7 @@ impl Server {
         if let Some(user) = unprivileged() {
             chown(directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw())).expect("given away");
         }
-        let mut server = Self { directory, programs: programs(), process: None };
+        let mut server = Self { directory, programs: programs(), process: None, port: None, tls: false };
         let made = server
             .command("initdb")
             .args([
@@ -82,11 +85,17 @@ impl Server {
 
     /// Starts the server after [`Self::stop`], and waits until it answers.
     pub(crate) fn start_again(&mut self) {
+        assert!(self.try_to_start(), "{}", self.log());
+    }
+
+    /// Whether the port, if it needs one, was free.
+    fn try_to_start(&mut self) -> bool {
         let log = std::fs::File::create(self.path().join("log")).expect("a log");
         let child = self
             .command("postgres")
-            .args(["-c", "listen_addresses=", "-c", "shared_buffers=16MB", "-c", "max_connections=60", "-k"])
+            .args(["-c", "shared_buffers=16MB", "-c", "max_connections=60", "-k"])
             .arg(self.path())
+            .args(self.listening())
             .arg("-D")
             .arg(self.data())
             .stdout(Stdio::null())
@@ -94,18 +103,79 @@ impl Server {
             .spawn();
         self.process = Some(child.expect("postgres starts"));
         let deadline = Instant::now() + PATIENCE;
-        while !self
-            .command("pg_isready")
-            .arg("-q")
-            .arg("-h")
-            .arg(self.path())
-            .status()
-            .is_ok_and(|s| s.success())
-        {
+        while !self.is_ready() {
             let ended = self.process.as_mut().and_then(|p| p.try_wait().expect("it can be asked"));
+            if ended.is_some() && self.port.is_some() && self.log().contains("could not bind") {
+                return false;
+            }
             assert!(ended.is_none() && Instant::now() < deadline, "{ended:?}: {}", self.log());
             std::thread::sleep(LOOK_AGAIN);
         }
+        true
+    }
+
+    /// On TCP only where TLS is wanted.
+    fn listening(&self) -> Vec<String> {
+        let settings = match self.port {
+            None => vec!["listen_addresses=".to_owned()],
+            Some(port) => {
+                vec![
+                    "listen_addresses=127.0.0.1".to_owned(),
+                    format!("port={port}"),
+                    format!("ssl={}", self.tls),
+                ]
+            }
+        };
+        settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
+    }
+
+    fn is_ready(&self) -> bool {
+        let mut question = self.command("pg_isready");
+        question.arg("-q").arg("-h").arg(self.path()).args(self.port_option());
+        question.status().is_ok_and(|s| s.success())
+    }
+
+    /// The name of the socket has the port in it.
+    fn port_option(&self) -> Vec<String> {
+        self.port.map(|port| vec!["-p".to_owned(), port.to_string()]).unwrap_or_default()
+    }
+
+    /// Starts it again with a certificate and its key, on TCP as well, and answers the port: one that nobody else has,
+    /// found by trying.
+    pub(crate) fn start_with_tls(
+        &mut self,
+        certificate: &str,
+        key: &str,
+        ports: impl Iterator<Item = u16>,
+    ) -> u16 {
+        self.stop();
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.data().join(name);
+            std::fs::write(&path, text).expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("made private");
+            if let Some(user) = unprivileged() {
+                chown(&path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).expect("given away");
+            }
+        }
+        self.tls = true;
+        self.start_on_one_of(ports)
+    }
+
+    /// Starts it again without TLS, on TCP as well.
+    pub(crate) fn start_without_tls(&mut self, ports: impl Iterator<Item = u16>) -> u16 {
+        self.stop();
+        self.tls = false;
+        self.start_on_one_of(ports)
+    }
+
+    fn start_on_one_of(&mut self, ports: impl Iterator<Item = u16>) -> u16 {
+        for port in ports {
+            self.port = Some(port);
+            if self.try_to_start() {
+                return port;
+            }
+        }
+        panic!("no port is free");
     }
 
     /// Ends the server at once, as a crash would, and waits until it is gone.
@@ -138,7 +208,8 @@ impl Server {
         let mut command = self.command("psql");
         command
             .args(["-U", "postgres", "-d", database, "-v", "ON_ERROR_STOP=1", "-qXAt", "-h"])
-            .arg(self.path());
+            .arg(self.path())
+            .args(self.port_option());
         command
     }
 

@@ -43,3 +43,26 @@ fn every_earlier_version_becomes_the_newest_and_keeps_its_rows() {
         }
     }
 }
+
+#[test]
+fn a_file_of_before_gives_its_space_back_once_it_was_opened() {
+    let target = Target::Tenant(plant_model::TenantId::new("acme").expect("valid"));
+    let scratch = tempfile::tempdir().expect("a directory");
+    let files = Files::prepare(scratch.path()).expect("prepared");
+    files.create(&target).expect("made");
+    let mode = |connection: &Connection| -> i64 {
+        connection.query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).expect("a number")
+    };
+    let old = open_writable(&files.path(&target)).expect("opens");
+    assert_eq!(mode(&old), INCREMENTAL, "one that is made now");
+    old.execute_batch(
+        "PRAGMA auto_vacuum = 0; VACUUM; INSERT INTO batch VALUES ('gw-1', 1, 2, 1, 0, 0, 1, 0, x'00')",
+    )
+    .expect("as it was");
+    assert_eq!(mode(&old), 0);
+    drop(old);
+    let opened = files.open_checked(&target).expect("opens");
+    assert_eq!(mode(&opened), INCREMENTAL);
+    let rows: i64 = opened.query_row("SELECT count(*) FROM batch", [], |row| row.get(0)).expect("a number");
+    assert_eq!(rows, 1);
+}

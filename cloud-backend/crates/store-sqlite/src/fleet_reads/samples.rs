@@ -1,28 +1,30 @@
-//! Samples, by decoding the batches that overlap a range.
+//! Samples, by decoding the segments and the batches that overlap a range.
 //!
 //! Batches are found by the time of their latest sample. A batch that overlaps `[start, end)` ends at
 //! `start` or later, and, no batch being longer than `longest_span`, before `end + longest_span`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use fleet::{Collector, GatewayLatest, LatestScan, SampleQuery, SampleSet, TagInfo};
-use plant_model::{DataType, GatewayId};
+use fleet::{Collector, SampleQuery, SampleSet, TagInfo};
+use plant_model::{DataType, GatewayId, TagId};
 use protocol::{Batch, BatchBody, SeriesId, SeriesSamples, StreamId, TagRole};
 use rusqlite::{Connection, Row, params};
-use service_kit::Clock;
+use segments::{Head, Minute, SegmentError, TagNumber};
+use tiering::{Parts, SegmentRow};
 
-use super::gateways::catalogues;
-use crate::codec::{Columns, epoch_bits, row, rows};
+use crate::codec::{Columns, row, rows};
 use crate::error::Fault;
+use crate::tiers;
 
 /// Batches that one query decodes at most, 8 days of one gateway at one batch in 5 s: bounds how long it
 /// keeps a reader busy, a few seconds. Beyond it the answer is cut off and says so.
 const BATCHES_PER_QUERY_MAX: usize = 140_000;
 
-/// Batches that are looked through, back from the newest, for the latest samples: an hour at one batch in
-/// 5 s, longer than any sensible heartbeat of a tag that does not change.
-const BATCHES_PER_LATEST_MAX: u32 = 720;
+/// The same of segments: three weeks of a machine.
+const SEGMENTS_PER_QUERY_MAX: usize = 30_000;
+
+/// Segments in memory at a time: some ten megabytes where they are large.
+const SEGMENTS_AT_A_TIME: usize = 100;
 
 const TELEMETRY: i64 = StreamId::Telemetry.code() as i64;
 
@@ -31,10 +33,12 @@ type Places = HashMap<(i64, SeriesId), usize>;
 
 pub(super) fn samples(c: &Connection, query: &SampleQuery) -> Result<SampleSet, Fault> {
     let (tags, places) = resolve(c, query)?;
+    let numbers = numbers(c, query, &tags)?;
     let mut collector = Collector::new(query, tags);
     if query.start >= query.end || places.is_empty() {
         return Ok(collector.finish());
     }
+    sealed(c, query, &numbers, &mut collector)?;
     let sql = "SELECT epoch, sequence, body FROM batch WHERE gateway = ?1 AND stream = ?2
                AND last_at >= ?3 AND last_at < ?4 AND first_at < ?5 ORDER BY last_at, epoch, sequence";
     let start = query.start.micros();
@@ -58,6 +62,56 @@ pub(super) fn samples(c: &Connection, query: &SampleQuery) -> Result<SampleSet, 
         }
     }
     Ok(collector.finish())
+}
+
+/// Which entry of the answer a tag of segments belongs to.
+fn numbers(c: &Connection, query: &SampleQuery, tags: &[TagInfo]) -> Result<Vec<(usize, TagNumber)>, Fault> {
+    let known = tiers::tags(c, &query.gateway, Some(&query.machine))?;
+    let place = |id: &TagId| tags.iter().position(|info| info.tag == *id);
+    Ok(known.iter().filter_map(|record| Some((place(&record.tag)?, record.number))).collect())
+}
+
+/// The samples of segments that have their body, or something late.
+fn sealed(
+    c: &Connection,
+    query: &SampleQuery,
+    wanted: &[(usize, TagNumber)],
+    collector: &mut Collector,
+) -> Result<(), Fault> {
+    let mut minutes = Minute::of(query.start)..Minute::from_number(Minute::of(query.end).number() + 1);
+    for _ in 0..SEGMENTS_PER_QUERY_MAX / SEGMENTS_AT_A_TIME {
+        let of_machine = (&query.gateway, &query.machine);
+        let found = tiers::segments(c, of_machine, &minutes, Parts::All, SEGMENTS_AT_A_TIME)?;
+        let Some(last) = found.last().map(|row| row.key.minute) else { return Ok(()) };
+        for row in &found {
+            collect(row, wanted, collector)
+                .map_err(|e| Fault::unreadable(&format!("a segment of {}", query.machine), &e))?;
+        }
+        if collector.is_full() {
+            return Ok(());
+        }
+        minutes.start = Minute::from_number(last.number() + 1);
+    }
+    collector.cut_off();
+    Ok(())
+}
+
+fn collect(
+    row: &SegmentRow,
+    wanted: &[(usize, TagNumber)],
+    collector: &mut Collector,
+) -> Result<(), SegmentError> {
+    let whole = row.body.as_ref().map(|body| (&row.head, body));
+    let late = row.late.as_ref().map(|late| (&late.head, &late.body));
+    for (head, body) in whole.into_iter().chain(late) {
+        let head = Head::read(head)?;
+        let segment = head.open(body)?;
+        for (place, number) in wanted {
+            let samples = segment.samples(*number)?.unwrap_or_default();
+            samples.into_iter().for_each(|sample| collector.add(*place, sample));
+        }
+    }
+    Ok(())
 }
 
 /// The tags of the query that the machine has or had, each as it was last defined, and their series in
@@ -108,30 +162,4 @@ fn read_batch(gateway: &GatewayId, r: &Row<'_>) -> Result<Vec<SeriesSamples>, Fa
         Ok(_) => Err(Fault::Unreadable(format!("{}: it holds no samples", name(r)?))),
         Err(error) => Err(Fault::unreadable(&name(r)?, &error)),
     }
-}
-
-/// The newest samples of every gateway in its current epoch.
-pub(super) fn latest(c: &Connection) -> Result<Vec<GatewayLatest>, Fault> {
-    catalogues(c, None)?
-        .into_iter()
-        .map(|(gateway, catalogue)| {
-            let mut scan = LatestScan::new(&catalogue, Clock::system());
-            let sql =
-                "SELECT epoch, sequence, body FROM batch WHERE gateway = ?1 AND stream = ?2 AND epoch = ?3
-                       ORDER BY last_at DESC, sequence DESC LIMIT ?4";
-            let mut statement = c.prepare_cached(sql)?;
-            let epoch = epoch_bits(catalogue.epoch);
-            let mut batches =
-                statement.query(params![gateway.as_str(), TELEMETRY, epoch, BATCHES_PER_LATEST_MAX])?;
-            while let Some(batch) = batches.next()? {
-                scan.look_at(&read_batch(&gateway, batch)?);
-                if scan.is_complete() {
-                    break;
-                }
-            }
-            drop(batches);
-            drop(statement);
-            Ok(GatewayLatest { gateway, catalogue: Arc::new(catalogue), samples: scan.finish() })
-        })
-        .collect()
 }

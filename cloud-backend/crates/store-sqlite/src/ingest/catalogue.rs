@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 
 use crate::codec::{Columns, epoch_bits, execute, row};
 use crate::error::Fault;
+use crate::tiers::save_tag;
 
 /// Series that one epoch may use up: twenty times a full catalogue, so that years of changes fit and a
 /// gateway that invents numbers cannot fill the store.
@@ -37,6 +38,7 @@ pub(super) fn save(
     for machine in &catalogue.machines {
         for tag in &machine.tags {
             save_series(c, gateway, epoch, machine, tag, at)?;
+            save_tag(c, gateway, &machine.id, tag)?;
         }
     }
     check_number_of_series(c, gateway, epoch)

@@ -14,6 +14,7 @@ use super::ledger::{StreamKey, Streams};
 use super::{alarms, losses};
 use crate::codec::{execute, int, row, sequence_number};
 use crate::error::Fault;
+use crate::tiers::{is_sealed, raise};
 
 pub(super) fn apply(c: &Connection, set: &WriteSet, stored_at: Timestamp) -> Result<Applied, Fault> {
     let mut work = Application { c, stored_at, streams: Streams::default(), unreadable: BTreeMap::new() };
@@ -59,8 +60,12 @@ impl Application<'_> {
         verdict: &Verdict,
     ) -> Result<Placement, Fault> {
         let covered = self.streams.get(self.c, key)?.coverage.contains(header.sequence);
-        if covered && !self.is_free(key, header.sequence)? {
-            return Ok(Placement::Duplicate);
+        if covered {
+            if !self.is_free(key, header.sequence)? {
+                return Ok(Placement::Duplicate);
+            }
+            // Whoever is sealing the batches above it has not seen it, and has to look again.
+            raise(self.c, &key.gateway, None)?;
         }
         let mut trials: BTreeMap<StreamId, Coverage> = BTreeMap::new();
         for (stream, first, last) in claims(header, verdict) {
@@ -90,6 +95,9 @@ impl Application<'_> {
                       AND NOT EXISTS (SELECT 1 FROM quarantine WHERE gateway = ?1 AND epoch = ?2
                                       AND stream = ?3 AND sequence = ?4)";
         let (gateway, epoch, stream) = key.columns();
+        if key.stream == StreamId::Telemetry && is_sealed(self.c, (gateway, epoch), sequence)? {
+            return Ok(false);
+        }
         let number = sequence_number(sequence);
         let free = row(self.c, sql, params![gateway, epoch, stream, number], |r| Ok(r.get::<_, bool>(0)?))?;
         Ok(free.unwrap_or(false))

@@ -10,19 +10,24 @@ pub(crate) mod enrolment;
 pub(crate) mod fixture;
 pub(crate) mod identity;
 pub(crate) mod ingest;
+pub(crate) mod lifecycle;
+pub(crate) mod moves;
 pub(crate) mod reads;
 pub(crate) mod rollout;
+pub(crate) mod shelf;
 pub(crate) mod tenants;
+pub(crate) mod tiers;
 
 use std::sync::Arc;
 
 use fleet::FleetStore;
 use ingestion::IngestStore;
 use tenancy::TenancyStore;
+use tiering::TierStore;
 
 /// Opens a store. Each call opens the same data anew; a store that was opened before may be gone.
 pub(crate) trait Laboratory {
-    type Store: IngestStore + FleetStore + TenancyStore + 'static;
+    type Store: IngestStore + FleetStore + TenancyStore + TierStore + 'static;
 
     fn open(&self) -> Arc<Self::Store>;
 }
@@ -93,6 +98,35 @@ macro_rules! conformance_suite {
                 nothing_belongs_to_a_tenant_or_user_that_is_not_there,
                 a_session_ends_by_removal_by_expiry_and_by_too_many_newer_ones,
                 tenants_do_not_see_each_other,
+            }
+            lifecycle::{
+                versions_of_a_policy_count_up_and_the_second_of_two_authors_is_told,
+                a_hold_is_in_force_until_its_release_and_both_stay_on_record,
+                one_has_the_turn_until_it_is_given_back_or_over,
+                st14_the_journal_ends_by_days_and_what_is_active_stays,
+            }
+            moves::{
+                st3_what_a_run_does_is_what_its_preview_said,
+                st4_nothing_is_dropped_whose_object_is_damaged,
+                st4_a_run_that_is_killed_at_any_call_loses_and_doubles_nothing,
+                a_hold_keeps_a_period_and_a_restore_brings_it_back_whole,
+                st10_a_month_of_small_objects_becomes_one_without_loss,
+            }
+            tiers::{
+                a_batch_is_either_a_batch_or_sealed_and_shown_once_in_both,
+                of_two_who_seal_at_a_time_one_is_told_and_wrote_nothing,
+                a_sealed_batch_that_comes_again_is_a_duplicate_gap_or_not,
+                in6_a_batch_that_comes_after_all_while_its_stream_is_sealed_is_not_taken_for_sealed,
+                in5_two_samples_of_one_instant_are_both_kept_through_sealing_and_merging,
+                st8_late_data_are_merged_so_that_a_minute_has_one_segment,
+                segments_are_read_by_range_with_or_without_bodies,
+                unsealed_batches_are_found_by_time_in_all_epochs,
+                a_tag_keeps_its_number_through_epochs_and_catalogues,
+                an_hour_is_due_until_its_rollup_has_seen_the_last_change,
+                an_unknown_tenant_has_no_tiers,
+                in6_the_latest_samples_are_the_same_after_sealing_and_late_data_do_not_move_them,
+                st6_a_backlog_is_sealed_in_waves_without_a_loss_and_waits_for_its_catalogue,
+                rollups_of_hours_follow_what_is_sealed,
             }
         }
     };

@@ -203,6 +203,28 @@ export interface Samples {
   end: Instant;
   series: SampleSeries[];
   truncated: boolean;
+  /** Fetches the rest; all tags reach equally far. */
+  next_cursor: string | null;
+  provenance: Provenance;
+}
+
+/** Where an answer came from, what it covers and what it cost. */
+export interface Provenance {
+  tiers: ("hot" | "warm" | "cold")[];
+  layers: ("batches" | "segments" | "minutes" | "hours" | "archive")[];
+  /** Whether everything is what the samples themselves would say. */
+  exact: boolean;
+  covered: TimeRange[];
+  incomplete: TimeRange[];
+  requests: number;
+  bytes: number;
+  rows: number;
+  cost_usd: string;
+}
+
+export interface TimeRange {
+  start: Instant;
+  end: Instant;
 }
 
 export interface Alarm {
