@@ -28,7 +28,7 @@ use crate::expiry::Expiry;
 use crate::health::Health;
 use crate::ingest::Ingest;
 use crate::machine_check::AgentCheck;
-use crate::nudging::{NewConfigurations, Nudging};
+use crate::nudging::{NewConfigurations, Nudging, Wishes};
 use crate::operator::Operator;
 use crate::place::Place;
 use crate::revocation::{InForce, Revocation};
@@ -49,6 +49,8 @@ const ALARM_PAGE: u32 = 500;
 struct Parts {
     store: Arc<dyn Store>,
     archive: Arc<dyn Archive>,
+    /// Whether samples move through the tiers.
+    has_tiers: bool,
     http: HttpServer,
     place: Place,
     feed: LiveFeed,
@@ -90,7 +92,7 @@ async fn build(data: &DataDir, args: &ServeArgs) -> anyhow::Result<Parts> {
     let authority = keeper.authority.clone();
     let certifier =
         Arc::new(Authority { authority, lifetime: args.certificate_lifetime, signer: data.signer() });
-    Ok(Parts { store, archive, http, place, feed, gateways, certifier, keeper })
+    Ok(Parts { store, archive, has_tiers: args.tiers, http, place, feed, gateways, certifier, keeper })
 }
 
 /// The names in the certificate that gateways see.
@@ -127,7 +129,7 @@ async fn restore(feed: &LiveFeed, store: &Arc<dyn Store>) -> anyhow::Result<()> 
 }
 
 async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-    let Parts { store, archive, http, place, feed, gateways, certifier, keeper } = parts;
+    let Parts { store, archive, has_tiers, http, place, feed, gateways, certifier, keeper } = parts;
     let clock = Clock::start();
     let (stopping, health) = (CancellationToken::new(), Arc::new(Health::default()));
     let ingest_store: Arc<dyn IngestStore> = Arc::<dyn Store>::clone(&store);
@@ -161,22 +163,15 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     let expiry = Expiry { store: Arc::clone(&tenancy), health: Arc::clone(&health) };
     let broker = place.broker();
     let commands = Commands::new(Arc::new(BrokerLine(Arc::clone(&broker))));
-    let nudging = Nudging {
-        tenants: Arc::clone(&tenancy),
-        wishes: vec![
-            Box::new(NewConfigurations(Arc::clone(&configurations))),
-            Box::new(DesiredVersions(Arc::clone(&rollouts.store))),
-        ],
-        commands: commands.clone(),
-        clock,
-    };
-    let sealing = Sealing { store: Arc::<dyn Store>::clone(&store), health: Arc::clone(&health), clock };
-    let lifecycle = Lifecycle {
-        store: Arc::<dyn Store>::clone(&store),
-        archive: Arc::clone(&archive),
-        health: Arc::clone(&health),
-        clock,
-    };
+    let wishes: Vec<Box<dyn Wishes>> = vec![
+        Box::new(NewConfigurations(Arc::clone(&configurations))),
+        Box::new(DesiredVersions(Arc::clone(&rollouts.store))),
+    ];
+    let nudging = Nudging { tenants: Arc::clone(&tenancy), wishes, commands: commands.clone(), clock };
+    let mut tasks = JoinSet::new();
+    if has_tiers {
+        spawn_tiers(&mut tasks, (&store, &archive), &health, (clock, &stopping));
+    }
     let api = ApiState::new(ApiParts {
         fleet: Arc::<dyn Store>::clone(&store),
         history: History::new(store, archive),
@@ -190,7 +185,6 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     })?;
     let shared = Shared { store: ingest_store, broker, feed, commands, health, stopping: stopping.clone() };
 
-    let mut tasks = JoinSet::new();
     place.spawn(&mut tasks, Ingest::new(shared, clock), &stopping);
     let until = || stopping.clone();
     tasks.spawn(named("http", http.run(api, until())));
@@ -198,12 +192,24 @@ async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> anyhow::
     tasks.spawn(named("certificate authority", keeper.run(until())));
     tasks.spawn(named("certificate ends", expiry.run(until())));
     tasks.spawn(named("revocation", revocation.run(revoked, until())));
-    tasks.spawn(named("sealing", sealing.run(until())));
-    tasks.spawn(named("tiers", lifecycle.run(until())));
     tasks.spawn(named("nudging", nudging.run(until())));
     tasks.spawn(named("rollouts", updates.run(until())));
     tasks.spawn(named("session clearing", clear_sessions(tenancy, clock, until())));
     until_stopped(tasks, stop, &stopping).await
+}
+
+/// Sealing, and the moves between tiers.
+fn spawn_tiers(
+    tasks: &mut JoinSet<&'static str>,
+    (store, archive): (&Arc<dyn Store>, &Arc<dyn Archive>),
+    health: &Arc<Health>,
+    (clock, stopping): (Clock, &CancellationToken),
+) {
+    let sealing = Sealing { store: Arc::clone(store), health: Arc::clone(health), clock };
+    let (store, archive) = (Arc::clone(store), Arc::clone(archive));
+    let lifecycle = Lifecycle { store, archive, health: Arc::clone(health), clock };
+    tasks.spawn(named("sealing", sealing.run(stopping.clone())));
+    tasks.spawn(named("tiers", lifecycle.run(stopping.clone())));
 }
 
 /// Goes on until a signal comes or a task ends, and then ends them all.

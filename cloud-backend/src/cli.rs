@@ -117,6 +117,10 @@ pub struct ServeArgs {
     /// Where gateways publish, if not here.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Move samples through the tiers by the policy of each tenant: seal what gateways sent into segments, archive days,
+    /// drop what is kept elsewhere. Without it batches stay as they came, and `tiers run` moves what was sealed before.
+    #[arg(long, env = "CLOUD_BACKEND_TIERS")]
+    pub tiers: bool,
     /// Write the addresses and the process id here, as JSON, once the backend listens.
     #[arg(long, value_name = "FILE")]
     pub state_file: Option<PathBuf>,

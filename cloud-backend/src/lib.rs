@@ -64,7 +64,6 @@ pub use config::{
     RollbackArgs,
 };
 pub use query::QueryArgs;
-
 pub use rollout_command::{RolloutArgs, RolloutCommand, RolloutListArgs, RolloutStartArgs};
 pub use tiers::{
     ActArgs, HoldCommand, PeriodArgs, PolicyCommand, PreviewArgs, RestoreArgs, TiersArgs, TiersCommand,
@@ -75,6 +74,7 @@ pub use tiers::{
 /// # Errors
 /// It could not be done; the error says what failed, on what, and what to do.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
+    tls_kit::set_for_process();
     let format = if cli.log_json { LogFormat::Json } else { LogFormat::Text };
     telemetry::init(format, &cli.log);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;

@@ -193,7 +193,7 @@ async fn faults_are_changed_over_http_and_mistakes_are_named() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(serve_control(Arc::clone(&proxy), listener, shutdown.clone()));
-    let http = reqwest::Client::new();
+    let http = http();
     let put = async |body: &str| {
         let request = http.put(format!("{base}/faults")).header("content-type", "application/json");
         let answer = request.body(body.to_owned()).send().await.unwrap();
@@ -213,4 +213,10 @@ async fn faults_are_changed_over_http_and_mistakes_are_named() {
     assert!(overview.contains(r#""connections_total":1"#), "{overview}");
     shutdown.cancel();
     timeout(PATIENCE, serving).await.unwrap().unwrap();
+}
+
+/// A client of plain HTTP.
+fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }

@@ -18,7 +18,7 @@ impl Control {
     async fn start() -> Self {
         let plant = plant_of(Kind::Compressor, Protocol::ModbusTcp).await;
         let address = plant.serve_control("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        Self { plant, base: format!("http://{address}"), http: Client::new() }
+        Self { plant, base: format!("http://{address}"), http: http() }
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Json>) -> (StatusCode, Json) {
@@ -154,4 +154,10 @@ async fn mistakes_are_answered_with_what_is_allowed() {
         assert!(detail.contains(hint), "{path}: {detail}");
     }
     control.plant.stop().await;
+}
+
+/// A client of plain HTTP.
+fn http() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::new()
 }

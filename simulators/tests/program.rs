@@ -82,7 +82,7 @@ async fn the_example_plant_runs_and_its_machine_files_name_the_actual_ports() {
     for machine in &state.machines {
         tokio::net::TcpStream::connect(machine.address.unwrap()).await.expect("every machine listens");
     }
-    let summary = reqwest::get(format!("http://{}/summary", state.control)).await.unwrap();
+    let summary = http().get(format!("http://{}/summary", state.control)).send().await.unwrap();
     assert!(summary.text().await.unwrap().contains("\"machines\":15"));
 
     let out = dir.path().join("agent");
@@ -164,7 +164,7 @@ async fn a_bad_link_is_made_by_command_line_and_healed_at_run_time() {
     let held = tokio::time::timeout(std::time::Duration::from_millis(200), far.read_u8()).await;
     assert!(held.is_err(), "{held:?}");
     let url = format!("http://{}/faults", state["control"].as_str().unwrap());
-    let healed = reqwest::Client::new().put(url).json(&serde_json::json!({})).send().await.unwrap();
+    let healed = http().put(url).json(&serde_json::json!({})).send().await.unwrap();
     assert!(healed.status().is_success(), "{healed:?}");
     assert_eq!(tokio::time::timeout(support::PATIENCE, far.read_u8()).await.unwrap().unwrap(), b'a');
     assert_eq!(running.stop(Signal::SIGTERM).await.code(), Some(0));
@@ -179,4 +179,10 @@ fn a_direction_that_cannot_be_understood_is_refused_with_what_is_known() {
     let message = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(2), "{message}");
     assert!(message.contains("delay=MS"), "{message}");
+}
+
+/// A client of plain HTTP.
+fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }

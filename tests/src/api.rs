@@ -27,13 +27,24 @@ pub struct LiveEvent {
     pub arrived_at_us: i64,
 }
 
+/// A client of plain HTTP. With TLS among its features the library asks for a provider of cryptography all the same.
+///
+/// # Panics
+/// The system gives no random bytes.
+#[must_use]
+pub fn http_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let built = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build();
+    built.expect("a client of plain HTTP needs nothing that could be missing")
+}
+
 impl Api {
     /// Signs in.
     ///
     /// # Errors
     /// The backend does not answer, or refuses.
     pub async fn sign_in(address: SocketAddr, user: &str, password: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build()?;
+        let http = http_client();
         let base = format!("http://{address}/api/v1");
         let answer = http
             .post(format!("{base}/session"))
@@ -142,9 +153,8 @@ pub async fn local(
     path: &str,
     body: Option<Value>,
 ) -> Result<Value> {
-    let mut request = reqwest::Client::new()
-        .request(method, format!("http://{address}{path}"))
-        .timeout(Duration::from_secs(10));
+    let mut request =
+        http_client().request(method, format!("http://{address}{path}")).timeout(Duration::from_secs(10));
     if let Some(body) = body {
         request = request.json(&body);
     }

@@ -62,7 +62,8 @@ impl Broker {
     /// A rule is none.
     pub async fn set_rules(&self, rules: &str) -> Result<()> {
         let url = format!("http://{}/rules", self.control);
-        let request = reqwest::Client::new().put(url).body(rules.to_owned()).timeout(Duration::from_secs(10));
+        let request =
+            crate::api::http_client().put(url).body(rules.to_owned()).timeout(Duration::from_secs(10));
         let answer = request.send().await?;
         anyhow::ensure!(answer.status().is_success(), "{}", answer.text().await?);
         Ok(())

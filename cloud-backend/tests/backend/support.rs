@@ -181,7 +181,7 @@ impl Backend {
 
     pub(crate) async fn sign_in(&self, name: &str, password: &str) -> String {
         let body = serde_json::json!({ "username": name, "password": password });
-        let request = reqwest::Client::new().post(self.url("/api/v1/session")).json(&body);
+        let request = http().post(self.url("/api/v1/session")).json(&body);
         let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), 200);
         let cookie = response.headers()["set-cookie"].to_str().expect("text");
@@ -193,7 +193,7 @@ impl Backend {
     }
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
-        let request = reqwest::Client::new().get(self.url(path)).header("cookie", &self.cookie);
+        let request = http().get(self.url(path)).header("cookie", &self.cookie);
         request.send().await.expect("an answer")
     }
 
@@ -206,7 +206,7 @@ impl Backend {
     /// Gives a command to the alarm of the press, under a key; status and body of the answer.
     pub(crate) async fn give(&self, key: &str, body: &Json) -> (u16, Json) {
         let alarm = "/api/v1/tenants/acme/gateways/gw-1/machines/press-1/alarms/hot/commands";
-        let request = reqwest::Client::new().post(self.url(alarm)).header("cookie", &self.cookie).json(body);
+        let request = http().post(self.url(alarm)).header("cookie", &self.cookie).json(body);
         let request = request.header("x-requested-with", "fetch").header("idempotency-key", key);
         let response = request.send().await.expect("an answer");
         (response.status().as_u16(), response.json().await.expect("JSON"))
@@ -548,4 +548,10 @@ pub(crate) fn live(millis: i64, temperature: f64) -> Live {
         links,
         transitions: Vec::new(),
     }
+}
+
+/// A client of plain HTTP.
+pub(crate) fn http() -> reqwest::Client {
+    tls_kit::set_for_process();
+    reqwest::Client::new()
 }

@@ -157,7 +157,7 @@ async fn a_box_becomes_a_gateway_by_one_code_and_its_machines_are_seen_in_the_cl
     );
     let metrics = format!("http://{}/metrics", floor.backend.state.http);
     let measured = || async {
-        let text = reqwest::get(&metrics).await.ok()?.text().await.ok()?;
+        let text = factory_tests::api::http_client().get(&metrics).send().await.ok()?.text().await.ok()?;
         let name = "cloud_backend_gateway_certificate_expires_seconds{tenant=\"acme\",gateway=\"hall-1\"} ";
         text.lines().find_map(|line| line.strip_prefix(name)?.parse::<i64>().ok())
     };

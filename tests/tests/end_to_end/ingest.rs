@@ -67,7 +67,8 @@ impl Scene {
     }
 
     async fn readiness(&self) -> Result<u16> {
-        let answer = reqwest::get(format!("http://{}/readyz", self.backend.state.http)).await?;
+        let url = format!("http://{}/readyz", self.backend.state.http);
+        let answer = factory_tests::api::http_client().get(url).send().await?;
         Ok(answer.status().as_u16())
     }
 

@@ -102,7 +102,7 @@ async fn f11_the_local_interface_shows_no_secret_listens_here_only_and_takes_no_
 
     let pem = std::fs::read_to_string(floor.folder.join("var/identity/gateway.pem"))?;
     let secret = pem.lines().nth(1).context("a key")?.to_owned();
-    let http = reqwest::Client::new();
+    let http = factory_tests::api::http_client();
     for path in ["/", "/status", "/machines", "/machines/mill-1", "/machines/gateway", "/buffer"] {
         let answer = http.get(format!("http://{}{path}", state.status)).send().await?;
         assert!(answer.status().is_success(), "{path}: {}", answer.status());

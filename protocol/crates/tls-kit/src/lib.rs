@@ -22,3 +22,9 @@ pub use pem::{Identity, KeyPem, Roots};
 pub use pin::Pinned;
 pub use server::{Clients, ServerTls, server};
 pub use time::TlsTime;
+
+/// Gives libraries that ask for the process's provider of cryptography the one that is used here. Where somebody set one
+/// before, that stays.
+pub fn set_for_process() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

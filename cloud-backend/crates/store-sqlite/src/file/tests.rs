@@ -30,6 +30,7 @@ fn every_earlier_version_becomes_the_newest_and_keeps_its_rows() {
             let files = Files::prepare(scratch.path()).expect("prepared");
             let path = files.path(&target);
             let _ = fs::remove_file(&path);
+            make(&path).expect("made");
             build(&path, &target, &steps[..version]).expect("built");
             let old = open_writable(&path).expect("opens");
             old.execute(row, []).expect("a row");
