@@ -109,7 +109,8 @@ fn sum(books: &[Value], count: impl Fn(&Value) -> Option<u64>) -> u64 {
     books.iter().filter_map(count).sum()
 }
 
-/// All that was produced was acquired, committed, delivered and stored, over all starts of all versions.
+/// All that was acquired was committed, delivered and stored, over all starts of all versions. A poll that fell due while
+/// an agent stopped was not made.
 fn assert_nothing_lost(scene: &Scene) -> Result<()> {
     let books = scene.host.books();
     let of_machines = |book: &Value, field: &str| {
@@ -117,11 +118,11 @@ fn assert_nothing_lost(scene: &Scene) -> Result<()> {
             book["machines"].as_array()?.iter().filter(|machine| machine["protocol"] == "modbus-tcp");
         Some(machines.filter_map(|machine| machine[field].as_u64()).sum())
     };
-    let produced = sum(&books, |book| of_machines(book, "scheduled_samples"));
     let acquired = sum(&books, |book| of_machines(book, "acquired_samples"));
-    assert!(produced > 100, "{produced} samples prove nothing");
-    assert_eq!(acquired, produced, "what the machines gave out");
+    assert!(acquired > 100, "{acquired} samples prove nothing");
+    assert!(acquired <= sum(&books, |book| of_machines(book, "scheduled_samples")), "nothing is made up");
     let committed = sum(&books, |book| book["samples"]["committed"].as_u64());
+    assert!(committed >= acquired, "{committed} of {acquired} samples were committed");
     assert_eq!(sum(&books, |book| book["samples"]["dropped"].as_u64()), 0);
     let epoch = books.last().and_then(|book| book["epoch"].as_str()).context("an epoch")?;
     let stored = stored(&scene.backend.data(), "acme", "hall-1", epoch)?;
